@@ -1,0 +1,69 @@
+"""Noisy batch normalization: batch normalization whose output distributions are made to shift (arXiv 1805.11604)."""
+
+import jax
+from jaxtyping import Array
+
+from bnjax.normalizers.batch import batch_variant
+from bnjax.normalizers.moments import statistics_dtype
+from bnjax.normalizers.normalizer import (
+    Affine,
+    AffinePhase,
+    Mode,
+    Normalizer,
+    Params,
+    learned_affine,
+    memoized,
+)
+
+
+@memoized
+def noisy_batch_norm(
+    *,
+    mean_noise: float = 0.5,
+    deviation_noise: float = 1.25,
+    mean_spread: float = 0.1,
+    deviation_spread: float = 0.1,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    affine: bool = True,
+    feature_axis: int = -1,
+) -> Normalizer:
+    """Return batch normalization followed by `y ← s · y + m`, noise that is drawn anew at each call from `key`.
+
+    Per call and feature `μ ~ U(-mean_noise, mean_noise)` and `σ ~ U(1, deviation_noise)`; per value
+    `m ~ U(μ - mean_spread, μ + mean_spread)` and `s ~ N(σ, deviation_spread²)`. Positions of a convolution count as
+    batch. The noise is part of the affine phase; in running mode there is none. It blocks what `batch_norm`
+    blocks, but makes the terms of the rows individual.
+
+    Args:
+        mean_noise, deviation_noise, mean_spread, deviation_spread: n_μ, n_σ, r_μ and r_σ of the paper.
+        epsilon, momentum, affine, feature_axis: as in `batch_norm`.
+
+    Raises:
+        ValueError: on use in batch mode without a `key`.
+    """
+    learned = learned_affine(feature_axis=feature_axis, learned=affine)
+
+    def evaluate(params: Params, x: Array, *, mode: Mode, key: Array | None) -> Affine:
+        slope, offset = learned.evaluate(params, x, mode=mode, key=key)
+        if mode == "running":
+            return Affine(slope, offset)
+        if key is None:
+            raise ValueError("noisy_batch_norm needs key=jax.random.key(...) in batch mode, got None")
+        dtype = statistics_dtype(x.dtype)
+        a_feature = [1] * x.ndim
+        a_feature[feature_axis] = x.shape[feature_axis]
+        mean_key, deviation_key, m_key, s_key = jax.random.split(key, 4)
+        mean = jax.random.uniform(mean_key, a_feature, dtype, -mean_noise, mean_noise)
+        deviation = jax.random.uniform(deviation_key, a_feature, dtype, 1.0, deviation_noise)
+        m = mean + jax.random.uniform(m_key, x.shape, dtype, -mean_spread, mean_spread)
+        s = deviation + deviation_spread * jax.random.normal(s_key, x.shape, dtype)
+        return Affine(s * slope, s * offset + m)
+
+    return batch_variant(
+        "noisy_batch_norm",
+        epsilon=epsilon,
+        momentum=momentum,
+        affine=AffinePhase(learned.init, evaluate),
+        feature_axis=feature_axis,
+    )

@@ -1,0 +1,239 @@
+"""What is a normalizer? A few pure functions: a standardization, an affine phase after it, and their state.
+
+Every normalizer of the library is one `standardize` function, handed to `build_normalizer`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar, cast, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bnjax.normalizers.moments import Moments, statistics_dtype
+
+Mode = Literal["batch", "running"]
+Params = dict[str, Array]
+Stats = dict[str, Array]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Standardized(NamedTuple):
+    """The standardized features `ŷ` and the scale that the features were divided by."""
+
+    values: Float[Array, "rows ..."]
+    scale: Float[Array, "..."]
+
+
+class Affine(NamedTuple):
+    """The affine phase `y = slope · ŷ + offset`; both broadcast to `ŷ`, axis 0 has length 1 or one entry a row."""
+
+    slope: Float[Array, "..."]
+    offset: Float[Array, "..."]
+
+
+class Standardize(Protocol):
+    """`(stats, x, *, mode, key) -> (Standardized, stats)`."""
+
+    def __call__(self, stats: Stats, x: Array, /, *, mode: Mode, key: Array | None) -> tuple[Standardized, Stats]:
+        """Standardize `x` and return the statistics for the next call."""
+        ...
+
+
+class AffinePhase(NamedTuple):
+    """The learned part of a normalizer: its initial parameters and the affine map that they stand for."""
+
+    init: Callable[[Array], Params]
+    evaluate: Callable[..., Affine]
+
+
+class Normalizer(NamedTuple):
+    """A normalizer as pure functions over explicit state.
+
+    Attributes:
+        name: its name in tables and figures.
+        feature_axis: the axis of `x` that holds the features (channels); axis 0 holds the rows (samples).
+        init: `init(x) -> (params, stats)`; parameters (`scale`, `bias`) and batch statistics to start from.
+        apply: `apply(params, stats, x, *, mode="batch", key=None) -> (y, stats)`, the whole normalizer.
+            `mode="batch"` uses the statistics of `x` and updates the running ones, `"running"` uses the running ones.
+        standardize: `standardize(stats, x, *, mode, key) -> (Standardized, stats)`, the phase before the affine one.
+        affine: `affine(params, x, *, mode, key) -> Affine`, the phase after it, as slope and offset.
+        check: `check(x)` raises on input that the normalizer can't take. `init` and `apply` call it, except on values
+            that are being traced (under `jax.jit`, `jax.grad`, …), which can't be looked at.
+    """
+
+    name: str
+    feature_axis: int
+    init: Callable[[Array], tuple[Params, Stats]]
+    apply: Callable[..., tuple[Array, Stats]]
+    standardize: Standardize
+    affine: Callable[..., Affine]
+    check: Callable[[Array], None]
+
+
+def build_normalizer(
+    name: str,
+    standardize: Standardize,
+    *,
+    feature_axis: int,
+    epsilon: float,
+    affine: AffinePhase,
+    initial_stats: Callable[[Array], Stats] = lambda _: {},
+    check: Callable[[Array], None] = lambda _: None,
+) -> Normalizer:
+    """Assemble a `Normalizer` from its `standardize` function.
+
+    Args:
+        name: the name in tables and figures.
+        standardize: the one function that makes this normalizer what it is.
+        feature_axis: the axis of the features; not 0, which holds the rows.
+        epsilon: what `standardize` adds to the variance, ≥ 0. At 0, `check` refuses features that do not vary.
+        affine: the affine phase, `learned_affine(...)` as a rule.
+        initial_stats: the statistics that `init` starts from.
+        check: what else to require of concrete input; called after the checks that all normalizers share.
+
+    Raises:
+        ValueError: `epsilon` is negative or not finite.
+    """
+    if not 0 <= epsilon < float("inf"):
+        raise ValueError(f"{name} needs a finite epsilon >= 0, got {epsilon!r}")
+
+    def check_input(x: Array) -> None:
+        check_features(x, feature_axis, name)
+        check(x)
+        if epsilon == 0 and is_concrete(x):
+            (_, scale), _ = standardize(initial_stats(x), x, mode="batch", key=jax.random.key(0))
+            _check_varies(x, scale, name)
+
+    def init(x: Array) -> tuple[Params, Stats]:
+        check_input(x)
+        return affine.init(x), initial_stats(x)
+
+    def apply(
+        params: Params, stats: Stats, x: Array, *, mode: Mode = "batch", key: Array | None = None
+    ) -> tuple[Array, Stats]:
+        if mode not in get_args(Mode):
+            raise ValueError(f"{name} needs mode='batch' or mode='running', got {mode!r}")
+        if mode == "batch":
+            check_input(x)
+        else:
+            check_features(x, feature_axis, name)
+        standardized, stats = standardize(stats, x, mode=mode, key=key)
+        slope, offset = affine.evaluate(params, x, mode=mode, key=key)
+        return (slope * standardized.values + offset).astype(x.dtype), stats
+
+    return Normalizer(name, feature_axis, init, apply, standardize, affine.evaluate, check_input)
+
+
+def memoized(factory: Callable[P, T]) -> Callable[P, T]:
+    """Let equal arguments give the same normalizer, so that a function compiled for it is compiled once."""
+    return cast(Callable[P, T], functools.lru_cache(maxsize=None, typed=True)(factory))
+
+
+def without_statistics(standardize_rows: Callable[[Array], Standardized]) -> Standardize:
+    """Return the `standardize` function of a normalizer that keeps no statistics and knows no modes."""
+
+    def standardize(stats: Stats, x: Array, /, *, mode: Mode, key: Array | None) -> tuple[Standardized, Stats]:
+        del mode, key
+        return standardize_rows(x), stats
+
+    return standardize
+
+
+def divide_by_deviation(x: Array, moments: Moments, epsilon: float) -> Standardized:
+    """Return `ŷ = (x - mean) / √(variance + epsilon)` and that root (docs/theory.md, setting)."""
+    scale = jnp.sqrt(moments.variance + epsilon)
+    return Standardized((x - moments.mean) / scale, scale)
+
+
+def learned_affine(*, feature_axis: int, learned: bool = True, shift: float = 0.0) -> AffinePhase:
+    """Return the affine phase `scale · ŷ + bias + shift`, one `scale` and `bias` a feature; `shift` is constant.
+
+    With `learned=False` there are no parameters and the phase is `ŷ + shift`.
+    """
+
+    def init(x: Array) -> Params:
+        if not learned:
+            return {}
+        shape, dtype = (x.shape[feature_axis],), statistics_dtype(x.dtype)
+        return {"scale": jnp.ones(shape, dtype), "bias": jnp.zeros(shape, dtype)}
+
+    def evaluate(params: Params, x: Array, *, mode: Mode, key: Array | None) -> Affine:
+        del mode, key
+        if not learned:
+            one = jnp.ones((1,) * x.ndim, statistics_dtype(x.dtype))
+            return Affine(one, shift * one)
+        scale = along_features(params["scale"], x, feature_axis, "params['scale']")
+        bias = along_features(params["bias"], x, feature_axis, "params['bias']")
+        return Affine(scale, bias + shift)
+
+    return AffinePhase(init, evaluate)
+
+
+def along_features(vector: Array, x: Array, feature_axis: int, what: str) -> Array:
+    """Reshape one number a feature so that it broadcasts against `x`."""
+    features = x.shape[feature_axis]
+    if vector.shape != (features,):
+        raise ValueError(
+            f"{what} must hold one number for each of the {features} features on axis {feature_axis} of x "
+            f"{x.shape}, got shape {vector.shape}; call init(x) on input of this shape"
+        )
+    shape = [1] * x.ndim
+    shape[feature_axis] = features
+    return vector.reshape(shape)
+
+
+def is_concrete(x: Array) -> bool:
+    """Return whether the values of `x` can be looked at (they can't while JAX traces a function)."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def check_features(x: Array, feature_axis: int, name: str) -> None:
+    """Raise unless `x` holds rows of finite real floating-point features.
+
+    Raises:
+        TypeError: `x` is not of a real floating-point dtype.
+        ValueError: fewer than two axes, a feature axis that is not there, or a NaN or infinite value.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(
+            f"{name} needs real floating-point features, got dtype {x.dtype}; convert with x.astype(jnp.float32)"
+        )
+    if x.ndim < 2:
+        raise ValueError(f"{name} needs features of shape (rows, ..., features), got shape {x.shape}")
+    if not -x.ndim <= feature_axis < x.ndim or feature_axis % x.ndim == 0:
+        raise ValueError(
+            f"{name} has feature_axis={feature_axis}, but x of shape {x.shape} has its rows on axis 0 and features "
+            f"on one of the axes 1 to {x.ndim - 1}"
+        )
+    if 0 in x.shape:
+        raise ValueError(f"{name} needs at least one row and one feature, got shape {x.shape}")
+    if is_concrete(x) and not bool(jnp.isfinite(x).all()):
+        where = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
+        raise ValueError(
+            f"{name} needs finite features, got {float(x[where])} at x{list(where)}; look for it upstream, or drop "
+            "the row"
+        )
+
+
+def check_group_size(entries: int, group: str, name: str) -> None:
+    """Raise ValueError unless the statistics of a group run over at least two entries."""
+    if entries < 2:
+        raise ValueError(
+            f"{name} needs at least 2 values for each {group}, got {entries}: one value has no variance; pass more "
+            "rows, or use mode='running' with known statistics"
+        )
+
+
+def _check_varies(x: Array, scale: Array, name: str) -> None:
+    # A constant feature's computed deviation is not zero but a rounding error of its mean.
+    still = scale <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)
+    if bool(still.any()):
+        where = [int(i) for i in jnp.argwhere(still)[0]]
+        raise ValueError(
+            f"{name} with epsilon=0 needs features that vary, but the group of x{where} has zero variance to "
+            "rounding; drop that feature or use epsilon > 0"
+        )
