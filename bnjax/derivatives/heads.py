@@ -1,0 +1,71 @@
+"""What follows the standardization: a loss of one row, and the form of it that shows its logits.
+
+A *head* is any `head(row, *row_arguments) -> scalar`. A black-box head hides that its curvature has rank 10; a
+`LogitsHead` shows it, and `low_rank` makes use of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+Head = Callable[..., Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LogitsHead:
+    """The head `outer(logits(row), *row_arguments)`.
+
+    Attributes:
+        logits: `logits(row) -> (k,)`, all of the network after the normalizer.
+        outer: `outer(logits, *row_arguments) -> scalar`, the loss of the logits.
+    """
+
+    logits: Callable[..., Array]
+    outer: Callable[..., Array]
+
+    def __call__(self, row: Array, *row_arguments: Array) -> Array:
+        """Return the loss of one row."""
+        return self.outer(self.logits(row), *row_arguments)
+
+
+def logits_head(logits_function: Callable[..., Array], outer: Callable[..., Array]) -> LogitsHead:
+    """Return the head `outer(logits_function(row), *row_arguments)` with its logits shown.
+
+    Both functions may be `jax.tree_util.Partial`s: the arrays in them are then arguments of the compiled function, so
+    that new weights do not compile it anew.
+    """
+    return LogitsHead(as_pytree(logits_function), as_pytree(outer))
+
+
+def cross_entropy_head(logits_function: Callable[..., Array]) -> LogitsHead:
+    """Return the head `(row, label) -> -log softmax(logits_function(row))[label]`, in nats.
+
+    Args:
+        logits_function: `(row) -> (k,)`; `(y, label) -> loss` follows from it. Where it is piecewise linear (ReLU, max,
+            convolution, average pooling, …) the derivatives take the exact low-rank path.
+    """
+    return logits_head(logits_function, softmax_cross_entropy)
+
+
+def softmax_cross_entropy(logits: Float[Array, " k"], label: Array) -> Float[Array, ""]:
+    """Return `-log softmax(logits)[label]`; NaN for a label that is not one of 0 … k - 1."""
+    inside = (label >= 0) & (label < logits.shape[-1])
+    return jnp.where(inside, -jax.nn.log_softmax(logits)[label], jnp.nan)
+
+
+def as_pytree(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Return `function` as a pytree, to be passed into compiled functions as an argument."""
+    is_pytree = isinstance(function, LogitsHead | Partial)
+    return function if is_pytree else Partial(function)
+
+
+def behind_affine(head: Callable[..., Array], slope: Array, offset: Array) -> Callable[..., Array]:
+    """Return the head as a function of the standardized row, `row ↦ head(slope · row + offset, …)`."""
+    if isinstance(head, LogitsHead):
+        return LogitsHead(lambda row: head.logits(slope * row + offset), head.outer)
+    return lambda row, *row_arguments: head(slope * row + offset, *row_arguments)

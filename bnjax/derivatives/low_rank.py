@@ -1,0 +1,55 @@
+"""What is the exact Hessian of a loss behind piecewise-linear logits, without a D × D matrix?
+
+For `ℓ(y) = outer(z(y))` with piecewise-linear logits `z` the Hessian is `H = Jᵀ A J` with the k × D Jacobian `J` of the
+logits and the k × k Hessian `A` of `outer`; the second derivative of `z` is zero (docs/theory.md, low-rank form).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bnjax.derivatives.heads import LogitsHead
+
+
+class LowRankHessian(NamedTuple):
+    """`H = Jᵀ A J` of one row, as its two factors.
+
+    Attributes:
+        jacobian: J, of shape (k, *row).
+        core: A, symmetric, of shape (k, k).
+    """
+
+    jacobian: Float[Array, "k ..."]
+    core: Float[Array, "k k"]
+
+    def diagonal(self) -> Float[Array, "..."]:
+        """Return `h_dd = Σ_ab J_ad A_ab J_bd`, in the shape of a row."""
+        return jnp.sum(self.jacobian * jnp.tensordot(self.core, self.jacobian, axes=1), axis=0)
+
+    def product(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return `H vector`, in the shape of a row; cost O(kD)."""
+        logits_change = jnp.tensordot(self.jacobian, vector, axes=vector.ndim)
+        return jnp.tensordot(self.core @ logits_change, self.jacobian, axes=1)
+
+    def off_diagonal_product(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return `(H - diag H) vector`."""
+        return self.product(vector) - self.diagonal() * vector
+
+    def squared_norm(self) -> Float[Array, ""]:
+        """Return `‖H‖_F² = tr(A G A G)` with the k × k Gram matrix `G = J Jᵀ`."""
+        flat = self.jacobian.reshape(len(self.jacobian), -1)
+        weighted = self.core @ (flat @ flat.T)
+        return jnp.sum(weighted * weighted.T)
+
+    def off_diagonal_squared_norm(self) -> Float[Array, ""]:
+        """Return `‖H - diag H‖_F²`, by subtraction: exact to rounding of `squared_norm`."""
+        return self.squared_norm() - jnp.sum(jnp.square(self.diagonal()))
+
+
+def low_rank_hessian(head: LogitsHead, point: Float[Array, "..."], *row_arguments: Array) -> LowRankHessian:
+    """Return the Hessian of `head` at one row, exact where the logits are piecewise linear; k reverse passes."""
+    logits, pull_back = jax.vjp(head.logits, point)
+    (jacobian,) = jax.vmap(pull_back)(jnp.eye(logits.size, dtype=logits.dtype))
+    return LowRankHessian(jacobian, jax.hessian(head.outer)(logits, *row_arguments))

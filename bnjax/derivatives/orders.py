@@ -1,0 +1,71 @@
+"""What comes after the second order? The directional Taylor terms of a head, order by order.
+
+The term of order k is `(1/k!) d^k/dt^k ℓ(c + tδ)` at t = 0. Its gradient with respect to δ is the coefficient of
+`t^(k-1)` of `∇ℓ(c + tδ)` (docs/theory.md, directional orders): one Taylor expansion gives all orders.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import jet
+from jax.extend.core import ClosedJaxpr, Jaxpr
+from jaxtyping import Array, Float
+
+from bnjax.derivatives.heads import LogitsHead
+from bnjax.derivatives.piecewise_linear import is_piecewise_linear
+from bnjax.derivatives.reference import nested_taylor_coefficients
+
+
+def order_gradients(
+    head: Callable[..., Array],
+    center: Float[Array, "..."],
+    delta: Float[Array, "..."],
+    *row_arguments: Array,
+    max_order: int,
+) -> Float[Array, "max_order ..."]:
+    """Return, for the orders k = 1 … max_order, the gradient of the order's term with respect to δ, for one row.
+
+    The value of the term of order k is `gradient · δ / k`. Behind piecewise-linear logits only the outer loss is
+    expanded, along `J δ`.
+    """
+    if isinstance(head, LogitsHead) and is_piecewise_linear(head.logits, center):
+        logits, push_forward = jax.linearize(head.logits, center)
+        _, pull_back = jax.vjp(head.logits, center)
+        outer_gradient = jax.grad(lambda z: head.outer(z, *row_arguments))
+        coefficients = taylor_coefficients(outer_gradient, logits, push_forward(delta), count=max_order)
+        return jax.vmap(lambda coefficient: pull_back(coefficient)[0])(coefficients)
+    return taylor_coefficients(lambda row: jax.grad(head)(row, *row_arguments), center, delta, count=max_order)
+
+
+def taylor_coefficients(
+    function: Callable[[Array], Array], point: Array, direction: Array, *, count: int
+) -> Float[Array, "count ..."]:
+    """Return the coefficients of `t^0 … t^(count-1)` of `function(point + t · direction)`.
+
+    In Taylor mode where JAX has rules for all that the function does, by nested forward differentiation (work 2^count)
+    otherwise.
+    """
+    if count < 3 or not _taylor_mode_applies(function, point):
+        return nested_taylor_coefficients(function, point, direction, count=count)
+    series = [direction] + [jnp.zeros_like(direction)] * (count - 2)
+    value, derivatives = jet.jet(function, (point,), (series,))
+    return jnp.stack([value, *(d / math.factorial(k) for k, d in enumerate(derivatives, start=1))])
+
+
+def _taylor_mode_applies(function: Callable[[Array], Array], point: Array) -> bool:
+    closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(point.shape, point.dtype))
+    return _has_rules(closed.jaxpr)
+
+
+def _has_rules(jaxpr: Jaxpr) -> bool:
+    # Taylor mode ignores custom derivative rules, so a program that holds one is left to nested differentiation.
+    for equation in jaxpr.eqns:
+        inner = equation.params.get("jaxpr")
+        if equation.primitive.name == "jit" and isinstance(inner, ClosedJaxpr):
+            if not _has_rules(inner.jaxpr):
+                return False
+        elif equation.primitive not in jet.jet_rules or equation.primitive.name.startswith("custom"):
+            return False
+    return True

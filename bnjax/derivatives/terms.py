@@ -1,0 +1,164 @@
+"""Which parts of the loss are there? The exact expansion of every row's loss, sorted into named terms.
+
+Each row's loss is `ℓ_i(ŷ_i) = value + gradient + diagonal + off_diagonal + remainder` around one point `c`
+(docs/theory.md, setting), summed over rows. A term is handled as a *gradient field*: the function from the standardized
+batch `Ŷ` to the term's gradient there. The coefficients `g_i` and `H_i` at `c` are constants in it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bnjax.derivatives.expansion import hessian_at
+from bnjax.derivatives.heads import LogitsHead, behind_affine
+
+TERMS = ("gradient", "diagonal", "off_diagonal", "remainder")
+PARTS = ("total", "shared", "individual")
+# In this order the parts are stacked; the remainder has no coefficients that rows could share.
+TERM_PARTS = (*((term, part) for term in TERMS[:-1] for part in PARTS), ("remainder", "total"))
+
+
+class RowHeads(NamedTuple):
+    """The heads of all rows: one function, and what differs from row to row.
+
+    Attributes:
+        head: `head(y_row, *row_arguments) -> scalar`, a pytree.
+        slope: the affine phase before it; axis 0 has length 1 (the same for all rows) or n.
+        offset: likewise.
+        row_arguments: arrays with one entry a row, such as labels.
+    """
+
+    head: Callable[..., Array]
+    slope: Float[Array, "..."]
+    offset: Float[Array, "..."]
+    row_arguments: tuple[Array, ...]
+
+    def map_rows(self, function: Callable, *row_arrays: Array, point: Array | None = None) -> Array:
+        """Return `function(head_i, [point,] *row_i, *arguments_i)` for every row i.
+
+        What all rows have in common (`point`, and the affine phase unless it differs by row) is not batched, so that
+        what follows from it alone is computed once.
+        """
+
+        def one_row(slope: Array, offset: Array, point: Array | None, *rest: Array) -> Array:
+            common = () if point is None else (point,)
+            return function(behind_affine(self.head, slope, offset), *common, *rest)
+
+        slope, slope_axis = _unbatched(self.slope)
+        offset, offset_axis = _unbatched(self.offset)
+        rest = (*row_arrays, *self.row_arguments)
+        axes = (slope_axis, offset_axis, None, *[0] * len(rest))
+        return jax.vmap(one_row, in_axes=axes)(slope, offset, point, *rest)
+
+    def mean(self) -> Callable[[Array], Array]:
+        """Return the head `ℓ̄(row) = mean_i ℓ_i(row)`, whose coefficients are the shared ones."""
+        if len(self.slope) == len(self.offset) == 1:
+            head = behind_affine(self.head, self.slope[0], self.offset[0])
+            if isinstance(head, LogitsHead):
+                return LogitsHead(head.logits, lambda logits: self._mean_over_arguments(head.outer, logits))
+            return lambda row: self._mean_over_arguments(head, row)
+        return lambda row: jnp.mean(self.map_rows(lambda head, row, *rest: head(row, *rest), point=row))
+
+    def _mean_over_arguments(self, function: Callable[..., Array], point: Array) -> Array:
+        axes = (None, *[0] * len(self.row_arguments))
+        if not self.row_arguments:
+            return function(point)
+        return jnp.mean(jax.vmap(function, in_axes=axes)(point, *self.row_arguments))
+
+
+class Terms(NamedTuple):
+    """The terms at one batch, stacked in the order of `TERM_PARTS` (p of them).
+
+    Attributes:
+        values: the sums over the rows, of shape (p,).
+        gradients: ∂(term)/∂Ŷ, of shape (p, n, *row).
+        rounding: the size of the numbers that each gradient is a difference of, times the precision, of shape (p,):
+            a gradient whose norm is below it is zero to rounding.
+        center_losses: ℓ_i(c), of shape (n,); their sum is the term that does not depend on Ŷ.
+        losses: ℓ_i(ŷ_i), of shape (n,).
+        loss_gradient: ∂L/∂Ŷ, of shape (n, *row).
+    """
+
+    values: Float[Array, " p"]
+    gradients: Float[Array, "p n ..."]
+    rounding: Float[Array, " p"]
+    center_losses: Float[Array, " n"]
+    losses: Float[Array, " n"]
+    loss_gradient: Float[Array, "n ..."]
+
+
+def terms(
+    heads: RowHeads,
+    center: Float[Array, "..."],
+    standardized: Float[Array, "n ..."],
+    *,
+    feature_axis: int,
+    chunk: int = 64,
+) -> Terms:
+    """Return all terms of the summed loss and their parts at the standardized batch Ŷ.
+
+    Shared are the coefficients averaged over the rows, for `gradient` and `diagonal` over the positions of a feature
+    too; individual is the rest (docs/theory.md, setting).
+
+    Args:
+        heads: the head of every row.
+        center: the expansion point c, in the shape of a row.
+        standardized: Ŷ, of shape (n, *row).
+        feature_axis: the axis of the features in `standardized`, negative.
+        chunk: Hessian columns at once, see `hessian_at`; memory is n · chunk times that of one row's gradient for a
+            head that is not piecewise linear.
+    """
+
+    def one_row(head: Callable, center: Array, row: Array, *row_arguments: Array) -> tuple[Array, ...]:
+        at_center = jax.value_and_grad(head)(center, *row_arguments)
+        here = jax.value_and_grad(head)(row, *row_arguments)
+        hessian = hessian_at(head, center, *row_arguments, chunk=chunk)
+        return *at_center, hessian.diagonal(), hessian.product(row - center), *here
+
+    center_losses, gradient, diagonal, second, losses, loss_gradient = heads.map_rows(
+        one_row, standardized, point=center
+    )
+    delta = standardized - center
+    total = jnp.stack([gradient, diagonal * delta, second - diagonal * delta, loss_gradient - gradient - second])
+
+    mean_head = heads.mean()
+    mean_hessian = hessian_at(mean_head, center, chunk=chunk)
+    mean_diagonal = mean_hessian.diagonal()
+    mean_second = jax.vmap(mean_hessian.product)(delta)
+    shared = jnp.stack(
+        [
+            jnp.broadcast_to(mean_over_positions(jax.grad(mean_head)(center), feature_axis), delta.shape),
+            mean_over_positions(mean_diagonal, feature_axis) * delta,
+            mean_second - mean_diagonal * delta,
+        ]
+    )
+    gradients = _interleave(total, shared)
+
+    # The gradient term is linear in δ, the two quadratic ones are half of their gradient times δ.
+    weights = jnp.array([1.0] * 3 + [0.5] * 6 + [0.0], delta.dtype)
+    values = weights * jnp.sum(gradients * delta, axis=tuple(range(1, gradients.ndim)))
+    values = values.at[-1].set(jnp.sum(losses - center_losses) - values[0] - values[3] - values[6])
+
+    first, diagonal, second, here = map(jnp.linalg.norm, map(jnp.ravel, (gradient, total[1], second, loss_gradient)))
+    sizes = jnp.stack([first] * 3 + [diagonal] * 3 + [second + diagonal] * 3 + [here + first + second])
+    rounding = 256 * jnp.finfo(delta.dtype).eps * sizes
+    return Terms(values, gradients, rounding, center_losses, losses, loss_gradient)
+
+
+def _interleave(total: Array, shared: Array) -> Array:
+    """Stack totals and shared parts in the order of `TERM_PARTS`, with the individual parts as their difference."""
+    split = jnp.stack([total[:-1], shared, total[:-1] - shared], axis=1)
+    return jnp.concatenate([split.reshape(-1, *total.shape[1:]), total[-1:]])
+
+
+def mean_over_positions(row: Array, feature_axis: int) -> Array:
+    """Return `row` with each feature's entries replaced by their mean over the positions."""
+    positions = tuple(axis for axis in range(row.ndim) if axis != feature_axis % row.ndim)
+    return jnp.broadcast_to(jnp.mean(row, axis=positions, keepdims=True), row.shape)
+
+
+def _unbatched(array: Array) -> tuple[Array, int | None]:
+    return (array[0], None) if len(array) == 1 else (array, 0)

@@ -1,0 +1,99 @@
+"""What arrives before the normalizer? Gradients and Hessians of terms carried back through its standardization.
+
+A term with the gradient field `G(Ŷ)` has at the normalizer's input the gradient `Jᵀ G(Ŷ(X))`; its Hessian there is the
+derivative of that along X, `Jᵀ H_Y J + Σ_k G_k ∂²ŷ_k` (docs/theory.md, T6), and is never formed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Standardization = Callable[[Array], Array]
+GradientFields = Callable[[Array], Array]
+
+DENSE_LIMIT = 4096
+
+
+def pull_back(
+    standardization: Standardization, x: Float[Array, "n ..."], gradients: Float[Array, "p n ..."]
+) -> Float[Array, "p n ..."]:
+    """Return `Jᵀ G` for each of the p stacked gradients `G` at the standardization's output."""
+    _, transpose = jax.vjp(standardization, x)
+    return jax.vmap(lambda gradient: transpose(gradient)[0])(gradients)
+
+
+def pulled_back(standardization: Standardization, fields: GradientFields) -> GradientFields:
+    """Return the gradient fields at the input, `X ↦ J(X)ᵀ G(Ŷ(X))`, of p stacked fields at the output."""
+    return lambda x: pull_back(standardization, x, fields(standardization(x)))
+
+
+def input_hessian_norms(
+    fields_at_input: GradientFields, x: Float[Array, "n ..."], *, chunk: int = 64
+) -> Float[Array, " p"]:
+    """Return `‖H_X‖_F` of p stacked terms, by all n·D columns, `chunk` at once; memory is p · chunk batches."""
+    _, product = jax.linearize(fields_at_input, x)
+    return _column_norms(lambda column: product(column.reshape(x.shape)), x.size, x.dtype, chunk)
+
+
+def output_hessian_norms(
+    fields: GradientFields, standardized: Float[Array, "n ..."], *, chunk: int = 64
+) -> Float[Array, " p"]:
+    """Return `‖H_Y‖_F` of p stacked terms that are sums over rows: D columns, each for all rows together."""
+    _, product = jax.linearize(fields, standardized)
+
+    def for_all_rows(column: Array) -> Array:
+        return product(jnp.broadcast_to(column.reshape(standardized.shape[1:]), standardized.shape))
+
+    return _column_norms(for_all_rows, standardized[0].size, standardized.dtype, chunk)
+
+
+def _column_norms(product: Callable[[Array], Array], size: int, dtype: jnp.dtype, chunk: int) -> Array:
+    def squared_norms(column: Array) -> Array:
+        image = product(jnp.zeros(size, dtype).at[column].set(1.0))
+        return jnp.sum(jnp.square(image), axis=tuple(range(1, image.ndim)))
+
+    return jnp.sqrt(jnp.sum(jax.lax.map(squared_norms, jnp.arange(size), batch_size=chunk), axis=0))
+
+
+@dataclass(frozen=True)
+class HessianOperator:
+    """A symmetric matrix over a flattened batch, as its products.
+
+    Attributes:
+        matvec: `vector -> H vector`, both of shape (size,).
+        size: the length of the flattened batch.
+        dtype: the dtype of the products.
+    """
+
+    matvec: Callable[[Array], Array]
+    size: int
+    dtype: jnp.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the matrix."""
+        return self.size, self.size
+
+    def __matmul__(self, other: Array) -> Array:
+        """Return the product with a vector (size,) or a matrix (size, m)."""
+        if other.ndim not in (1, 2) or other.shape[0] != self.size:
+            raise ValueError(
+                f"the Hessian of shape {self.shape} needs ({self.size},) or ({self.size}, m), got {other.shape}"
+            )
+        return self.matvec(other) if other.ndim == 1 else jax.vmap(self.matvec, in_axes=1, out_axes=1)(other)
+
+    def dense(self) -> Float[Array, "size size"]:
+        """Return the matrix itself.
+
+        Raises:
+            ValueError: it has more than `DENSE_LIMIT` rows.
+        """
+        if self.size > DENSE_LIMIT:
+            raise ValueError(
+                f"a dense Hessian needs at most {DENSE_LIMIT} rows, got {self.size}; use products (`@`), fewer rows or "
+                "fewer features"
+            )
+        return jax.lax.map(self.matvec, jnp.eye(self.size, dtype=self.dtype), batch_size=64).T
