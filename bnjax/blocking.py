@@ -1,0 +1,253 @@
+"""Which terms of the loss get back through a normalizer? The report that the library exists for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bnjax.derivatives.terms import PARTS, TERM_PARTS, TERMS, RowHeads, Terms, terms
+from bnjax.derivatives.transport import (
+    GradientFields,
+    HessianOperator,
+    input_hessian_norms,
+    output_hessian_norms,
+    pulled_back,
+)
+from bnjax.normalizers.normalizer import Normalizer, Params, Stats
+from bnjax.parts import Part, SplitPart, carry_back
+from bnjax.problem import Problem, check_finite, pose, standardize
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class BlockingReport:
+    """What each term of the summed loss sends back through a normalizer; a pytree.
+
+    Attributes:
+        terms: `gradient`, `diagonal`, `off_diagonal` and `remainder`, each with `.shared` and `.individual` (not the
+            remainder). Their input gradients add up to `total_gradient`.
+        loss: Σ_i ℓ_i(ŷ_i), a sum over the rows.
+        value: Σ_i ℓ_i(c), the term without gradient; it and the four terms' values add up to `loss`.
+        total_gradient: ∂L/∂X, differentiated as a whole.
+        total_survival: the survival of the whole gradient.
+        normalizer: the normalizer's name.
+    """
+
+    terms: dict[str, SplitPart]
+    loss: Float[Array, ""]
+    value: Float[Array, ""]
+    total_gradient: Float[Array, "n ..."]
+    total_survival: Float[Array, ""]
+    normalizer: str = field(metadata={"static": True})
+
+    def to_rows(self) -> list[dict]:
+        """Return a flat row for each term and part."""
+        return [
+            {"normalizer": self.normalizer, "term": term, **row} for term in TERMS for row in self.terms[term].to_rows()
+        ]
+
+    def to_dict(self) -> dict:
+        """Return the report as plain numbers: the whole loss, and the rows under `table`."""
+        return {
+            "normalizer": self.normalizer,
+            "shape": list(self.total_gradient.shape),
+            "dtype": str(self.total_gradient.dtype),
+            "loss": float(self.loss),
+            "value": float(self.value),
+            "total_survival": None if jnp.isnan(self.total_survival) else float(self.total_survival),
+            "table": self.to_rows(),
+        }
+
+    def __str__(self) -> str:
+        """Return the report as a table."""
+        from bnjax.reporting.tables import format_table
+
+        rows, *shape = self.total_gradient.shape
+        return format_table(
+            [{name: value for name, value in row.items() if name != "normalizer"} for row in self.to_rows()],
+            title=f"What gets back through {self.normalizer}",
+            caption=f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}; loss (sum) "
+            f"{float(self.loss):.6g}, of which {float(self.value):.6g} at the expansion point; of the whole gradient "
+            f"survives {float(self.total_survival):.3g}",
+        )
+
+    def plot(self) -> "Figure":
+        """Return bars of each part's survival, a matplotlib figure."""
+        from bnjax.reporting.figures import survival_bars
+
+        rows, *shape = self.total_gradient.shape
+        return survival_bars(
+            self.to_rows(),
+            by="part",
+            title=f"What gets back through {self.normalizer}",
+            caption=f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}",
+        )
+
+
+def blocking(
+    loss: Callable[..., Array],
+    normalizer: Normalizer,
+    x: Float[Array, "n ..."],
+    /,
+    *row_arguments: Array,
+    params: Params | None = None,
+    stats: Stats | None = None,
+    key: Array | None = None,
+    expansion_point: float | Array = 0.0,
+    hessian_norms: bool = False,
+    chunk: int = 64,
+) -> BlockingReport:
+    """Return which terms of the loss `L = Σ_i loss(y_i, …)` get back through a normalizer in training mode.
+
+    Each row's loss is expanded exactly at one point of the standardized features, with the affine phase counted as part
+    of the head; each term's gradient is carried back through the standardization (docs/theory.md, setting, T1–T6).
+    Compiled once per loss, normalizer and shapes (the head's part once for all normalizers). Pass weights of the head in a `jax.tree_util.Partial`, so that new
+    weights do not compile anew.
+
+    Args:
+        loss: `loss(y_row, *row_arguments_i) -> scalar` of one row of the normalizer's output. A `cross_entropy_head`
+            shows its logits and takes the exact low-rank path where they are piecewise linear.
+        normalizer: one of `bnjax.normalizers`, applied in batch mode.
+        x: features before the normalizer, (n, d), (n, h, w, d) or any shape with rows first.
+        *row_arguments: further arguments of the loss, with one entry a row.
+        params: the normalizer's parameters; None means those of `normalizer.init(x)`.
+        stats: its statistics, likewise.
+        key: the random key of a noisy normalizer.
+        expansion_point: c, a number or an array that broadcasts to a row, in standardized coordinates.
+        hessian_norms: also report the Frobenius norms of each part's Hessian on both sides, from n·D Hessian columns.
+        chunk: how many Hessian columns are worked on at once. Memory is some chunk · n times a row's gradient for a
+            head that is not piecewise linear or with `hessian_norms`; else some n · D.
+
+    Raises:
+        TypeError: features or loss that are not real floating-point numbers.
+        ValueError: shapes that do not fit, a loss that is not a scalar, values that are not finite, and what the
+            normalizer refuses. Values are not checked under an outer `jax.jit`.
+
+    Example:
+        >>> x = jnp.array([[1.0], [2.0], [6.0]])
+        >>> report = blocking(lambda y: jnp.sum(y) + jnp.sum(y**2), batch_norm(epsilon=0.0), x)
+        >>> bool(report.terms["gradient"].survival < 1e-6), bool(report.terms["diagonal"].survival < 1e-6)
+        (True, True)
+    """
+    problem = pose(
+        loss, normalizer, x, *row_arguments, params=params, stats=stats, key=key, expansion_point=expansion_point
+    )
+    standardized = standardize(problem)
+    split = _terms(problem.row_heads(), problem.center, standardized, feature_axis=problem.feature_axis, chunk=chunk)
+    check_finite(split.losses, split.center_losses)
+    norms = _hessian_norms(problem, standardized, chunk) if hessian_norms else (None, None)
+    return _assemble(problem, split, *norms)
+
+
+def term_hessian(
+    loss: Callable[..., Array],
+    normalizer: Normalizer,
+    x: Float[Array, "n ..."],
+    /,
+    *row_arguments: Array,
+    term: str,
+    part: str = "total",
+    side: Literal["input", "output"] = "input",
+    params: Params | None = None,
+    stats: Stats | None = None,
+    key: Array | None = None,
+    expansion_point: float | Array = 0.0,
+    chunk: int = 64,
+) -> HessianOperator:
+    """Return the Hessian of one part of the loss over the flattened batch, as an operator.
+
+    On the side `"input"` it is `Jᵀ H_Y J + Σ_k G_k ∂²ŷ_k` (docs/theory.md, T6), on the side `"output"` H_Y. The point is
+    linearized once for all products (`@`).
+
+    Args:
+        loss, normalizer, x, row_arguments, params, stats, key, expansion_point, chunk: as in `blocking`.
+        term: `gradient`, `diagonal`, `off_diagonal` or `remainder`.
+        part: `total`, `shared` or `individual`; the remainder has only the total.
+        side: whether with respect to the normalizer's input X or to its standardized output Ŷ.
+
+    Raises:
+        ValueError: a name that is none of these, and as in `blocking`.
+    """
+    if (term, part) not in TERM_PARTS:
+        raise ValueError(f"term and part need to be one of {list(TERM_PARTS)}, got {(term, part)}")
+    if side not in ("input", "output"):
+        raise ValueError(f"side needs to be 'input' or 'output', got {side!r}")
+    problem = pose(
+        loss, normalizer, x, *row_arguments, params=params, stats=stats, key=key, expansion_point=expansion_point
+    )
+    index = TERM_PARTS.index((term, part))
+
+    fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
+
+    def field_at_output(standardized: Array) -> Array:
+        return fields(standardized)[index : index + 1]
+
+    if side == "input":
+        point, field_here = problem.x, pulled_back(problem.standardization, field_at_output)
+    else:
+        point, field_here = problem.standardization(problem.x), field_at_output
+    _, product = jax.linearize(field_here, point)
+    matvec = jax.jit(lambda vector: product(vector.reshape(point.shape)).ravel())
+    return HessianOperator(matvec, point.size, point.dtype)
+
+
+# Compiled apart from what follows, so that one head is compiled once for all normalizers.
+_terms = jax.jit(terms, static_argnames=("feature_axis", "chunk"))
+
+
+def _fields(heads: RowHeads, center: Array, *, feature_axis: int, chunk: int) -> GradientFields:
+    """Return the gradient fields of all parts at the normalizer's output, in the order of `TERM_PARTS`."""
+    return lambda standardized: terms(heads, center, standardized, feature_axis=feature_axis, chunk=chunk).gradients
+
+
+@partial(jax.jit, static_argnames=("feature_axis", "chunk"))
+def _output_norms(heads: RowHeads, center: Array, standardized: Array, *, feature_axis: int, chunk: int) -> Array:
+    fields = _fields(heads, center, feature_axis=feature_axis, chunk=chunk)
+    return output_hessian_norms(fields, standardized, chunk=chunk)
+
+
+@partial(jax.jit, static_argnames=("chunk",))
+def _input_norms(problem: Problem, *, chunk: int) -> Array:
+    fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
+    return input_hessian_norms(pulled_back(problem.standardization, fields), problem.x, chunk=chunk)
+
+
+def _hessian_norms(problem: Problem, standardized: Array, chunk: int) -> tuple[Array, Array]:
+    heads, axis = problem.row_heads(), problem.feature_axis
+    at_output = _output_norms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
+    return at_output, _input_norms(problem, chunk=chunk)
+
+
+def _assemble(problem: Problem, split: Terms, output_norms: Array | None, input_norms: Array | None) -> BlockingReport:
+    output = jnp.concatenate([split.gradients, split.loss_gradient[None]])
+    arrived, survival = carry_back(problem, output, jnp.append(split.rounding, 0.0))
+
+    def part(index: int) -> dict:
+        return {
+            "value": split.values[index],
+            "output_gradient": output[index],
+            "input_gradient": arrived[index],
+            "survival": survival[index],
+            "hessian_norm_output": None if output_norms is None else output_norms[index],
+            "hessian_norm_input": None if input_norms is None else input_norms[index],
+        }
+
+    def term(name: str) -> SplitPart:
+        parts = {other: part(TERM_PARTS.index((name, other))) for other in PARTS if (name, other) in TERM_PARTS}
+        return SplitPart(**parts.pop("total"), **{other: Part(**values) for other, values in parts.items()})
+
+    return BlockingReport(
+        terms={name: term(name) for name in TERMS},
+        loss=jnp.sum(split.losses),
+        value=jnp.sum(split.center_losses),
+        total_gradient=arrived[-1],
+        total_survival=survival[-1],
+        normalizer=problem.normalizer.name,
+    )

@@ -1,0 +1,138 @@
+"""What is asked of a batch? A loss, a normalizer and features, checked once and passed on as one value."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bnjax.derivatives.heads import as_pytree
+from bnjax.derivatives.terms import RowHeads
+from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats, is_concrete
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Problem:
+    """A batch of features before a normalizer, and the loss of each row after it; a pytree.
+
+    Attributes:
+        loss: `loss(y_row, *row_arguments_i) -> scalar`, as a pytree.
+        x: X, of shape (n, *row).
+        row_arguments: further arguments of the loss, one entry a row.
+        params: parameters of the normalizer.
+        stats: statistics of the normalizer.
+        key: the key of its noise, or None.
+        center: the expansion point c in standardized coordinates, in the shape of a row.
+        normalizer: the normalizer.
+    """
+
+    loss: Callable[..., Array]
+    x: Float[Array, "n ..."]
+    row_arguments: tuple
+    params: Params
+    stats: Stats
+    key: Array | None
+    center: Float[Array, "..."]
+    normalizer: Normalizer = field(metadata={"static": True})
+
+    @property
+    def feature_axis(self) -> int:
+        """The axis of the features, negative, so that it is the same in a batch and in a row."""
+        return self.normalizer.feature_axis % self.x.ndim - self.x.ndim
+
+    def standardized(self, x: Array) -> Standardized:
+        """Return `Ŷ` and the scale of the normalizer in batch mode, as a function of the features."""
+        return self.normalizer.standardize(self.stats, x, mode="batch", key=self.key)[0]
+
+    def standardization(self, x: Array) -> Array:
+        """Return `Ŷ` alone."""
+        return self.standardized(x).values
+
+    def row_heads(self) -> RowHeads:
+        """Return the loss of each row as a function of its standardized features."""
+        slope, offset = self.normalizer.affine(self.params, self.x, mode="batch", key=self.key)
+        return RowHeads(self.loss, slope, offset, self.row_arguments)
+
+
+def pose(
+    loss: Callable[..., Array],
+    normalizer: Normalizer,
+    x: Array,
+    *row_arguments: Array,
+    params: Params | None = None,
+    stats: Stats | None = None,
+    key: Array | None = None,
+    expansion_point: float | Array = 0.0,
+) -> Problem:
+    """Check the arguments of the public calls and gather them.
+
+    What `None` stands for is `normalizer.init(x)`. Values are checked only where they are known, not under an outer
+    `jax.jit` or `jax.grad`.
+
+    Raises:
+        TypeError: features or loss that are not real floating-point numbers.
+        ValueError: shapes that do not fit together, a loss that is not a scalar, NaN or infinite features, and what
+            the normalizer refuses.
+    """
+    x = jnp.asarray(x)
+    normalizer.check(x)
+    initial_params, initial_stats = normalizer.init(x)
+    params = _with_keys_of(initial_params, params, "params", normalizer.name)
+    stats = _with_keys_of(initial_stats, stats, "stats", normalizer.name)
+    row_arguments = jax.tree.map(jnp.asarray, row_arguments)
+    for index, leaf in enumerate(jax.tree.leaves(row_arguments)):
+        if leaf.ndim == 0 or len(leaf) != len(x):
+            raise ValueError(
+                f"row argument {index} needs one entry for each of the {len(x)} rows of x, got shape {leaf.shape}"
+            )
+    center = jnp.asarray(expansion_point, x.dtype)
+    if jnp.broadcast_shapes(center.shape, x.shape[1:]) != x.shape[1:]:
+        raise ValueError(f"expansion_point needs a shape that broadcasts to a row {x.shape[1:]}, got {center.shape}")
+    if is_concrete(center) and not bool(jnp.isfinite(center).all()):
+        raise ValueError("expansion_point needs finite coordinates")
+    center = jnp.broadcast_to(center, x.shape[1:])
+    problem = Problem(as_pytree(loss), x, row_arguments, params, stats, key, center, normalizer)
+    _check_loss(problem)
+    return problem
+
+
+@jax.jit
+def standardize(problem: Problem) -> Float[Array, "n ..."]:
+    """Return the standardized features `Ŷ` of the problem's own batch, compiled."""
+    return problem.standardization(problem.x)
+
+
+def check_finite(losses: Float[Array, " n"], center_losses: Float[Array, " n"]) -> None:
+    """Raise ValueError naming the first row whose loss is not finite, where values are known."""
+    finite = jnp.isfinite(losses) & jnp.isfinite(center_losses)
+    if not is_concrete(finite) or bool(finite.all()):
+        return
+    row = int(jnp.argmin(finite))
+    raise ValueError(
+        f"the loss needs to be finite at every row and at the expansion point, got {float(losses[row])} and "
+        f"{float(center_losses[row])} for row {row}; check its further arguments (labels in range?) and the expansion "
+        "point"
+    )
+
+
+def _with_keys_of(initial: dict[str, Array], given: dict[str, Array] | None, what: str, name: str) -> dict[str, Array]:
+    if given is None:
+        return initial
+    if set(given) != set(initial):
+        raise ValueError(f"{what} of {name} needs the entries {sorted(initial)}, got {sorted(given)}; see its init(x)")
+    return {key: jnp.asarray(value) for key, value in given.items()}
+
+
+def _check_loss(problem: Problem) -> None:
+    def row_losses() -> Array:
+        heads = problem.row_heads()
+        return heads.map_rows(lambda head, row, *rest: head(row, *rest), problem.standardization(problem.x))
+
+    shape = jax.eval_shape(row_losses)
+    if getattr(shape, "shape", None) != problem.x.shape[:1]:
+        got = [leaf.shape[1:] for leaf in jax.tree.leaves(shape)]
+        raise ValueError(f"the loss of one row needs to be one scalar, got shape {got[0] if len(got) == 1 else got}")
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise TypeError(f"the loss needs to be a real floating-point number, got dtype {shape.dtype}")
