@@ -1,0 +1,6 @@
+"""The theorems as functions that return both sides and what rounding allows between them."""
+
+from bnjax.theorems.statement import Case, Comparison, Statement, draw_case
+from bnjax.theorems.statements import STATEMENTS
+
+__all__ = ["STATEMENTS", "Case", "Comparison", "Statement", "draw_case"]

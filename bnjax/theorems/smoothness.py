@@ -1,0 +1,202 @@
+"""Statements on how batch normalization smooths a loss: S1–S6 (arXiv 1805.11604; docs/theory.md).
+
+Each as derived and, where the paper prints something else, as printed. All at ε = 0, per feature, with
+`L̂ = L ∘ normalizer`, `g = ∇_y L` at the affine output, `ĝ = ∇_x L̂`, batch size m.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bnjax.normalizers.normalizer import Normalizer
+from bnjax.theorems.standardization import Closed, applied, closed, columns, compare
+from bnjax.theorems.statement import Case, Comparison
+
+
+class Landscape(NamedTuple):
+    """The loss before and after the normalizer at one case, feature by feature.
+
+    Attributes:
+        formula: the standardization by its closed form.
+        gradient: g, (m, d).
+        normalized_gradient: ĝ in units of γ/σ, `σ ĝ / γ`, (m, d).
+        alignment: ⟨g, ŷ⟩, (d,).
+        curvature_of_normalized: ĝᵀHĝ with ĝ in those units and H = ∂²L/∂y_j², (d,).
+        normalized_curvature: ĝᵀ(∂²L̂/∂x_j²)ĝ in those units, times σ²/γ², (d,).
+        curvature: gᵀHg, (d,).
+        gradient_size: the size of squared gradients, (d,).
+        curvature_size: the size of curvatures along gradients, (d,).
+    """
+
+    formula: Closed
+    gradient: Float[Array, "m d"]
+    normalized_gradient: Float[Array, "m d"]
+    alignment: Float[Array, " d"]
+    curvature_of_normalized: Float[Array, " d"]
+    normalized_curvature: Float[Array, " d"]
+    curvature: Float[Array, " d"]
+    gradient_size: Float[Array, " d"]
+    curvature_size: Float[Array, " d"]
+
+
+def gradient_norm(normalizer: Normalizer, case: Case) -> Comparison:
+    """S1: `‖ĝ‖² = (γ²/σ²)(‖g‖² - ⟨1,g⟩²/m - ⟨g,ŷ⟩²/m)`, the paper's theorem 4.1 as an equality."""
+    at = _landscape(normalizer, case)
+    return _compare(at, case, _squares(at.normalized_gradient), _gradient_norm_formula(at, power=1.0), at.gradient_size)
+
+
+def gradient_norm_printed(normalizer: Normalizer, case: Case) -> Comparison:
+    """S1 as printed: `≤`, with the last factor `1/√m`."""
+    at = _landscape(normalizer, case)
+    return _compare(at, case, _squares(at.normalized_gradient), _gradient_norm_formula(at, power=0.5), at.gradient_size)
+
+
+def gradient_curvature(normalizer: Normalizer, case: Case) -> Comparison:
+    """S2: `ĝᵀ(∂²L̂/∂x²)ĝ = (γ²/σ²) ĝᵀHĝ - (γ/(mσ²)) ⟨g,ŷ⟩ ‖ĝ‖²`, theorem 4.2 as an equality (printed: ≤)."""
+    at = _landscape(normalizer, case)
+    return _compare(at, case, at.normalized_curvature, _curvature_formula(at, case), at.curvature_size)
+
+
+def smaller_curvature(normalizer: Normalizer, case: Case) -> Comparison:
+    """S3: if `γ⟨g,ŷ⟩ ≥ 0` then `ĝᵀ(∂²L̂/∂x²)ĝ ≤ (γ²/σ²) ĝᵀHĝ`; cases outside the condition count as 0 ≤ 0."""
+    at = _landscape(normalizer, case)
+    applies = case.gamma * at.alignment >= 0
+    left = jnp.where(applies, at.normalized_curvature, 0.0)
+    return _compare(at, case, left, jnp.where(applies, at.curvature_of_normalized, 0.0), at.curvature_size)
+
+
+def smaller_curvature_printed(normalizer: Normalizer, case: Case) -> Comparison:
+    """S3 as printed, without the extra assumption on H: `… ≤ (γ²/σ²)(gᵀHg - ⟨g,ŷ⟩ ‖ĝ‖² / (mγ))`."""
+    at = _landscape(normalizer, case)
+    right = at.curvature - at.alignment * _squares(at.normalized_gradient) / (len(at.gradient) * case.gamma)
+    return _compare(at, case, at.normalized_curvature, right, at.curvature_size)
+
+
+def weight_gradient(normalizer: Normalizer, case: Case) -> Comparison:
+    """S4: `max ‖∇_W L̂‖² = (γ²/σ²)(max ‖∇_W L‖² - λ²mμ_g² - (λ²/m)⟨g,ŷ⟩²)` over inputs with ‖X‖₂ ≤ λ.
+
+    The left side is the largest found: over the input that the derivation says is extremal and over a random one.
+    """
+    at, radius = _landscape(normalizer, case), _radius(case)
+    left = radius**2 * _largest_weight_gradient(at.normalized_gradient, case)
+    right = radius**2 * _gradient_norm_formula(at, power=1.0)
+    return _compare(at, case, left, right, (1 + radius**2) * at.gradient_size)
+
+
+def weight_gradient_printed(normalizer: Normalizer, case: Case) -> Comparison:
+    """S4 as printed: `≤`, with `- mμ_g² - λ²⟨g,ŷ⟩²`."""
+    at, radius = _landscape(normalizer, case), _radius(case)
+    mean = jnp.mean(at.gradient, axis=0)
+    left = radius**2 * _largest_weight_gradient(at.normalized_gradient, case)
+    right = radius**2 * _squares(at.gradient) - len(at.gradient) * mean**2 - radius**2 * at.alignment**2
+    return _compare(at, case, left, right, (1 + radius**2) * at.gradient_size)
+
+
+def nearest_optimum(normalizer: Normalizer, case: Case) -> Comparison:
+    """S5: the loss does not see the length of W, so `Ŵ* = (⟨W₀,W*⟩/‖W*‖²) W*` is as good as W* and nearer to W₀.
+
+    `‖W₀ - Ŵ*‖² = ‖W₀ - W*‖² - (‖W*‖² - ⟨W*,W₀⟩)²/‖W*‖²`, with W₀ turned so that `⟨W₀,W*⟩ > 0`.
+    """
+    optimum = case.weights
+    start = case.other_weights * jnp.sign(jnp.sum(case.other_weights * optimum, axis=0))
+    nearest = optimum * jnp.sum(start * optimum, axis=0) / _squares(optimum)
+
+    def output(weights: Array) -> Array:
+        before = case.inputs @ weights
+        _, stats = normalizer.init(case.inputs @ optimum)
+        params = {"scale": case.gamma, "bias": case.beta}
+        return normalizer.apply(params, stats, before, key=jax.random.key(0))[0] / jnp.max(jnp.abs(case.gamma))
+
+    shortening = (_squares(optimum) - jnp.sum(optimum * start, axis=0)) ** 2 / _squares(optimum)
+    left = jnp.concatenate([output(nearest).ravel(), _squares(start - nearest)])
+    right = jnp.concatenate([output(optimum).ravel(), _squares(start - optimum) - shortening])
+    before = closed(case.inputs @ optimum, 0.0)
+    shortened = closed(case.inputs @ nearest, 0.0)
+    scale = jnp.minimum(before.scale, shortened.scale)
+    size = 1 + jnp.max(jnp.abs(case.beta)) + jnp.max(_squares(start) + _squares(optimum))
+    inputs = case._replace(x=jnp.maximum(jnp.abs(case.inputs @ optimum), jnp.abs(case.inputs @ nearest)))
+    return compare(left, right, size, inputs, scale)
+
+
+def kept_minima(normalizer: Normalizer, case: Case) -> Comparison:
+    """S6: with `γ = σ`, `β = μ` the normalizer returns its input: the minima of the plain landscape are kept."""
+    x = columns(case.x)
+    formula = closed(x, 0.0)
+    left = applied(normalizer, case, {"scale": formula.scale, "bias": formula.mean})(x)
+    return compare(left, x, jnp.max(jnp.abs(x), axis=0), case, formula.scale)
+
+
+def _landscape(normalizer: Normalizer, case: Case) -> Landscape:
+    x = columns(case.x)
+    formula = closed(x, 0.0)
+    unit = formula.scale / case.gamma  # x = x₀ + unit · z makes ∂L̂/∂z the gradient in units of γ/σ
+    apply = applied(normalizer, case, {"scale": case.gamma, "bias": case.beta})
+
+    width = 1 + jnp.abs(case.gamma)  # keeps the loss's curvature from growing with γ
+
+    def loss(y: Array) -> Array:
+        return jnp.sum(jnp.log(jnp.cosh(case.mixing @ (y / width))))
+
+    def normalized_loss(z: Array) -> Array:
+        return loss(apply(x + unit * z))
+
+    origin = jnp.zeros_like(x)
+    normalized_gradient = jax.grad(normalized_loss)(origin)
+    _, hessian_times_own = jax.jvp(jax.grad(normalized_loss), (origin,), (normalized_gradient,))
+    output = case.gamma * formula.values + case.beta
+    gradient = jax.grad(loss)(output)
+    # The loss is a sum over features, so one product with all columns is each feature's own.
+    _, times_normalized = jax.jvp(jax.grad(loss), (output,), (normalized_gradient,))
+    _, times_gradient = jax.jvp(jax.grad(loss), (output,), (gradient,))
+    largest = jnp.maximum(jnp.max(jnp.abs(formula.values)), 1.0)
+    gradient_size = largest**2 * (_squares(gradient) + len(x) / width**2)
+    own_curvature = jnp.sqrt(gradient_size / len(x)) / jnp.abs(case.gamma)
+    return Landscape(
+        formula=formula,
+        gradient=gradient,
+        normalized_gradient=normalized_gradient,
+        alignment=jnp.sum(gradient * formula.values, axis=0),
+        curvature_of_normalized=jnp.sum(normalized_gradient * times_normalized, axis=0),
+        normalized_curvature=jnp.sum(normalized_gradient * hessian_times_own, axis=0),
+        curvature=jnp.sum(gradient * times_gradient, axis=0),
+        gradient_size=gradient_size,
+        curvature_size=gradient_size * (4 / width**2 + own_curvature),
+    )
+
+
+def _gradient_norm_formula(at: Landscape, *, power: float) -> Array:
+    m = len(at.gradient)
+    return _squares(at.gradient) - jnp.sum(at.gradient, axis=0) ** 2 / m - at.alignment**2 / m**power
+
+
+def _curvature_formula(at: Landscape, case: Case) -> Array:
+    own = at.alignment * _squares(at.normalized_gradient) / (len(at.gradient) * case.gamma)
+    return at.curvature_of_normalized - own
+
+
+def _largest_weight_gradient(gradient: Array, case: Case) -> Array:
+    """Return `max ‖Xᵀ gradient‖²` over the extremal and one random input of spectral norm 1, for each feature."""
+    lengths = jnp.sqrt(_squares(gradient))
+    unit_row = case.weights[:, 0] / jnp.linalg.norm(case.weights[:, 0])
+    random = case.inputs / jnp.linalg.norm(case.inputs, ord=2)
+
+    def found(column: Array, length: Array) -> Array:
+        extremal = jnp.outer(column / jnp.where(length > 0, length, 1.0), unit_row)
+        return jnp.maximum(jnp.sum((extremal.T @ column) ** 2), jnp.sum((random.T @ column) ** 2))
+
+    return jax.vmap(found, in_axes=(1, 0))(gradient, lengths)
+
+
+def _radius(case: Case) -> Array:
+    """Return λ, a positive random number of the case."""
+    return jnp.exp(case.coefficients[0])
+
+
+def _squares(table: Array) -> Array:
+    return jnp.sum(table**2, axis=0)
+
+
+def _compare(at: Landscape, case: Case, left: Array, right: Array, size: Array) -> Comparison:
+    return compare(left, right, size, case, at.formula.scale)
