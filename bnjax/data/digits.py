@@ -1,0 +1,34 @@
+"""Which real images come with the package? 1,797 handwritten digits of 8×8 pixels (scikit-learn's `load_digits`)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+
+class LabelledImages(NamedTuple):
+    """Images with their labels.
+
+    Attributes:
+        images: float32 of shape (n, h, w, channels), in [0, 1].
+        labels: int32 of shape (n,), 0 … classes - 1.
+        name: what to call the data on a figure.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    name: str
+
+
+def digits(*, train: bool, train_images: int = 1297) -> LabelledImages:
+    """Return the training or the test part of the digits, in the original order.
+
+    Args:
+        train: whether to return the first `train_images` images or the rest.
+        train_images: how many images are for training.
+    """
+    source = load_digits()
+    part = slice(None, train_images) if train else slice(train_images, None)
+    images = (source.images[part, :, :, None] / 16).astype(np.float32)
+    name = f"digits 8×8, {'training' if train else 'test'} part ({len(images)} of {len(source.images)})"
+    return LabelledImages(images, source.target[part].astype(np.int32), name)
