@@ -1,0 +1,180 @@
+"""How much of each term survives? Grouped bars, a group for each term and a bar for each normalizer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnjax.reporting.figures.canvas import (
+    COLORS,
+    FAINT,
+    HATCHES,
+    INK,
+    ROUNDING,
+    STYLE,
+    distinct,
+    framed,
+    legend,
+    power,
+    with_reasons,
+)
+from bnjax.reporting.records import Row
+from bnjax.reporting.tables import format_value
+
+
+def survival_bars(
+    rows: Sequence[Row],
+    *,
+    title: str,
+    caption: str,
+    by: str = "normalizer",
+    panels: str | None = None,
+    log: bool = False,
+    floor: float = ROUNDING,
+) -> Figure:
+    """Draws the survival of each term: a group of bars for each term and part, a bar for each normalizer.
+
+    A survival of at most ``floor`` is zero to rounding: it becomes a diamond on the axis's floor, labelled as
+    such. A missing survival is marked ``n/a`` and its ``reason`` stands below the figure.
+
+    Args:
+        rows: Rows with ``term``, ``survival`` and optionally ``part`` and ``reason``.
+        title: The statement or question of the figure.
+        caption: The line below it: number of rows, seeds, dtype, data set.
+        by: The key that tells the bars of a group apart.
+        panels: The key that tells the panels apart, such as ``batch``; one panel if None.
+        log: Whether the axis is logarithmic.
+        floor: What counts as zero; also the lower end of a logarithmic axis.
+
+    Raises:
+        ValueError: If there are no rows, or two rows belong to the same bar.
+    """
+    if not rows:
+        raise ValueError("survival_bars needs at least one row")
+    bars = _indexed(rows, by, panels)
+    terms = distinct(rows, "term")
+    groups = sorted(
+        dict.fromkeys((row["term"], row.get("part")) for row in rows), key=lambda group: terms.index(group[0])
+    )
+    series, panel_names = distinct(rows, by), distinct(rows, panels) if panels else [None]
+    centers = np.array([index + 0.45 * terms.index(term) for index, (term, _) in enumerate(groups)])
+    with mpl.rc_context(STYLE):
+        size = (min(14.0, 2.2 + 0.26 * len(groups) * (len(series) + 0.7)), 1.5 + 2.5 * len(panel_names))
+        figure, axes = framed(size, title, with_reasons(caption, rows, "survival"), len(panel_names))
+        for axis, panel in zip(axes, panel_names, strict=True):
+            _scale_survival(axis, [row["survival"] for row in rows], log, floor)
+            for index, name in enumerate(series):
+                offset = (index - (len(series) - 1) / 2) * 0.84 / len(series)
+                _bar_series(
+                    axis,
+                    centers + offset,
+                    [bars.get((panel, *group, name)) for group in groups],
+                    index,
+                    name,
+                    0.76 / len(series),
+                    floor,
+                )
+            axis.set_title(f"{panels}: {panel}" if panels else "", loc="left", color=INK)
+            axis.set_ylabel("survival (fraction of the norm)")
+            axis.set_xlim(centers[0] - 0.6, centers[-1] + 0.6)
+            _label_groups(axis, centers, groups)
+        legend(figure, axes[0], by)
+    return figure
+
+
+def _indexed(rows: Sequence[Row], by: str, panels: str | None) -> dict[tuple[Any, ...], float | None]:
+    bars = {}
+    for row in rows:
+        key = (row[panels] if panels else None, row["term"], row.get("part"), row[by])
+        if key in bars:
+            raise ValueError(f"two rows belong to the same bar {key}; keep one of them or set panels=")
+        bars[key] = row["survival"]
+    return bars
+
+
+def _scale_survival(axis: Axes, values: Sequence[float | None], log: bool, floor: float) -> None:
+    top = max([1.0, *(value for value in values if value is not None)])
+    if log:
+        axis.set_yscale("log")
+        axis.set_ylim(floor, top * (top / floor) ** 0.22)
+    else:
+        axis.set_ylim(0, top * 1.3)
+    axis.axhline(1, color=FAINT, linewidth=0.8, linestyle="--", zorder=0.5)
+    axis.yaxis.grid(visible=True)
+
+
+def _bar_series(
+    axis: Axes,
+    places: np.ndarray,
+    values: Sequence[float | None],
+    index: int,
+    name: Any,
+    width: float,
+    floor: float,
+) -> None:
+    """Draws one series: its bars with their values, its zeros as diamonds on the floor, its gaps as n/a."""
+    color, bottom = COLORS[index % len(COLORS)], axis.get_ylim()[0]
+    heights = [bottom if value is None or value <= floor else value for value in values]
+    axis.bar(
+        places,
+        np.subtract(heights, bottom),
+        width,
+        bottom=bottom,
+        color=color,
+        edgecolor=INK,
+        linewidth=0.6,
+        hatch=HATCHES[(index + index // len(COLORS)) % len(HATCHES)],
+        label=str(name),
+    )
+    for place, value, height in zip(places, values, heights, strict=True):
+        zero = value is not None and value <= floor
+        if zero:
+            axis.plot(
+                place,
+                bottom,
+                marker="D",
+                color=color,
+                markersize=6,
+                markeredgecolor=INK,
+                markeredgewidth=0.6,
+                clip_on=False,
+                zorder=3,
+            )
+        text = "n/a" if value is None else f"≤{power(floor)}" if zero else format_value(float(value))
+        axis.annotate(
+            text,
+            (place, height),
+            (0, 6 if zero else 3),
+            textcoords="offset points",
+            rotation=90,
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            color=FAINT if value is None else INK,
+        )
+
+
+def _label_groups(axis: Axes, centers: np.ndarray, groups: Sequence[tuple[str, str | None]]) -> None:
+    """Labels the parts, if there are several, below the bars, and each term once below its parts."""
+    if len({part for _, part in groups}) == 1:
+        axis.set_xticks(centers, [term for term, _ in groups])
+        axis.tick_params(axis="x", length=0)
+        return
+    axis.set_xticks(centers, [part or "" for _, part in groups], fontsize=8)
+    axis.tick_params(axis="x", length=0)
+    for term in dict.fromkeys(term for term, _ in groups):
+        own = [center for center, group in zip(centers, groups, strict=True) if group[0] == term]
+        axis.annotate(
+            term,
+            (float(np.mean(own)), 0),
+            (0, -19),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontweight="bold",
+            color=INK,
+        )

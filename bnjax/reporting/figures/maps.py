@@ -1,0 +1,89 @@
+"""How does a matrix look at two places? Heat maps side by side, symmetric around zero."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from numpy.typing import ArrayLike
+
+from bnjax.reporting.figures.canvas import INK, ROUNDING, STYLE, framed
+from bnjax.reporting.tables import format_value
+
+
+def heat_maps(
+    matrices: Mapping[str, ArrayLike],
+    *,
+    title: str,
+    caption: str,
+    columns: int = 2,
+    shared_limits: bool = True,
+    block: int | None = None,
+    axis_label: str = "index of row · feature",
+    unit: str = "second derivative",
+) -> Figure:
+    """Draws matrices side by side, such as a Hessian at a normalizer's output and before the normalizer.
+
+    Limits are symmetric around zero. Each map's title states its Frobenius norm.
+
+    Args:
+        matrices: The matrices by the titles of their maps, line by line.
+        title: The statement or question of the figure.
+        caption: The line below it.
+        columns: How many maps stand in a line.
+        shared_limits: Whether the maps of one line share their limits and one colour bar, so that colours
+            compare across them. Otherwise each has its own, for maps of different sizes; one that is zero to
+            rounding beside the largest of its line still takes that one's limits, and stays blank.
+        block: If given, thin lines separate blocks of so many indices, such as the features of one row.
+        axis_label: What the indices count.
+        unit: What the colours measure, with its unit.
+
+    Raises:
+        ValueError: If there are no matrices, or one has another rank than 2 or is not finite.
+    """
+    maps = {name: np.asarray(matrix, dtype=float) for name, matrix in matrices.items()}
+    if not maps:
+        raise ValueError("heat_maps needs at least one matrix")
+    for name, matrix in maps.items():
+        if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
+            raise ValueError(f"heat_maps needs finite, non-empty matrices; {name!r}, of shape {matrix.shape}, is not")
+    names = list(maps)
+    lines_of_maps = [names[start : start + columns] for start in range(0, len(names), columns)]
+    with mpl.rc_context({**STYLE, "axes.spines.top": True, "axes.spines.right": True}):
+        size = (1.6 + 3.6 * min(columns, len(names)), 1.1 + 3.6 * len(lines_of_maps))
+        figure, axes = framed(size, title, caption, len(lines_of_maps), min(columns, len(names)))
+        for line, line_axes in zip(lines_of_maps, axes.reshape(len(lines_of_maps), -1), strict=True):
+            largest = max(np.abs(maps[name]).max() for name in line) or 1.0
+            drawn = list(zip(line, line_axes, strict=False))
+            for name, axis in drawn:
+                own = np.abs(maps[name]).max()
+                limit = largest if shared_limits or own <= ROUNDING * largest else own
+                _draw_map(axis, name, maps[name], limit, axis_label, block)
+                if not shared_limits:
+                    _color_bar(figure, [axis], unit)
+            if shared_limits:
+                _color_bar(figure, [axis for _, axis in drawn], unit)
+            for axis in line_axes[len(line) :]:
+                axis.set_visible(False)
+    return figure
+
+
+def _draw_map(axis: Axes, name: str, matrix: np.ndarray, limit: float, axis_label: str, block: int | None) -> None:
+    axis.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest", rasterized=True)
+    axis.set_title(f"{name}\nFrobenius norm {format_value(float(np.linalg.norm(matrix)))}", color=INK)
+    axis.set_xlabel(axis_label)
+    axis.set_ylabel(axis_label)
+    for along in (axis.xaxis, axis.yaxis):
+        along.set_major_locator(MaxNLocator(6, integer=True))
+    if block:
+        for draw, extent in zip((axis.axhline, axis.axvline), matrix.shape, strict=True):
+            for edge in range(block, extent, block):
+                draw(edge - 0.5, color="0.6", linewidth=0.5)
+
+
+def _color_bar(figure: Figure, axes: list[Axes], unit: str) -> None:
+    powers = ScalarFormatter()
+    powers.set_powerlimits((-2, 3))
+    figure.colorbar(axes[0].get_images()[0], ax=axes, format=powers, shrink=0.85, pad=0.02, label=unit)

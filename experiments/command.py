@@ -1,0 +1,196 @@
+"""What does every experiment and every benchmark share on the command line?
+
+An experiment is a module with a frozen `Options` subclass called ``Config``, a function ``run(config)`` that
+computes and returns its results without touching a file, a function ``figures(results, config)`` that draws
+them, and three closing lines::
+
+    if __name__ == "__main__":
+        main(run, Config, name="experiments.hessian_blocking", figures=figures)
+
+`main` then keeps the contract: ``--output``, ``--seed`` and ``--smoke``; a folder with a result is never
+touched; the folder holds ``result.json``, the tables as ``.csv`` and the figures as ``.png`` and ``.svg``;
+the exit status is 1 if the run fails its own check, 2 for bad input and 130 if it was interrupted.
+"""
+
+import dataclasses
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+
+import jax
+import jax.numpy as jnp
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from bnjax.reporting.records import (
+    Record,
+    default_directory,
+    provenance,
+    require_free,
+    tables_of,
+    write_csv,
+    write_record,
+)
+from bnjax.reporting.tables import format_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Results = dict[str, Any]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of every experiment; each experiment's ``Config`` adds its own."""
+
+    output: Path | None = None
+    """Folder for result.json, tables and figures; results/<name>/<time>-<config digest> if not given."""
+    seed: int = 0
+    """Seed of everything random."""
+    smoke: bool = False
+    """A run of seconds, at sizes that only show that everything works."""
+
+    def smoke_sized(self) -> Self:
+        """Returns these options at the sizes of ``--smoke``; override with `dataclasses.replace`."""
+        return self
+
+
+Config = TypeVar("Config", bound=Options)
+
+
+def main(
+    run: Callable[[Config], Results],
+    config_type: type[Config],
+    *,
+    name: str,
+    figures: "Callable[[Results, dict[str, Any]], Mapping[str, Figure]] | None" = None,
+    failures: Callable[[Results], list[str]] | None = None,
+    columns: Sequence[str] | None = None,
+    x64: bool = True,
+    args: Sequence[str] | None = None,
+) -> None:
+    """Runs an experiment from the command line and keeps its record.
+
+    The order is: parse, refuse an occupied folder, compute, write tables and figures, write ``result.json``
+    last, so that its presence says that the folder is complete, and print the table. If only the drawing
+    fails, the record is kept nonetheless: the figures can be drawn from it again by ``python -m
+    experiments.redraw``.
+
+    Args:
+        run: Computes the results from the config, without touching files. ``table`` is a non-empty list of
+            flat rows; further lists of flat rows become ``.csv`` files under their own names.
+        config_type: The dataclass of the options; its docstring heads ``--help``.
+        name: The dotted name of the experiment's module, such as ``experiments.hessian_blocking``.
+        figures: Draws the figures from the record's results and config, as plain lists and dicts; the keys
+            are the names of the files.
+        failures: Returns a line for each check that the results fail, kept as ``failures`` in the results.
+        columns: The columns of the printed table; all of them if None.
+        x64: Whether to compute in float64.
+        args: The command line's arguments; those of the process if None.
+
+    Raises:
+        SystemExit: With status 1 if a check or the drawing failed, 2 for bad input, 130 if interrupted.
+    """
+    started = datetime.now(UTC)
+    if x64:
+        jax.config.update("jax_enable_x64", True)
+    config = _parse(config_type, name, args)
+    settings = {key: value for key, value in dataclasses.asdict(config).items() if key != "output"}
+    directory = config.output or default_directory(name, settings)
+    made = not directory.exists()
+    try:
+        require_free(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _exit(2, f"error: {error}")
+    try:
+        begin = perf_counter()
+        results = run(config)
+        wall_time_s = perf_counter() - begin
+        if failures is not None:
+            results = {**results, "failures": failures(results)}
+        origin = provenance(
+            dtype=str(jnp.result_type(float)),
+            seed=config.seed,
+            started=started,
+            wall_time_s=wall_time_s,
+            repository=Path(__file__).parent,
+        )
+        record = Record(name, settings, origin, results)
+        complaint = _publish(directory, record, figures, columns)
+    except KeyboardInterrupt:
+        _exit(130, "interrupted: no result was written")
+    except (ValueError, TypeError, OSError) as error:
+        _exit(2, f"error: {error} {_place(error)}")
+    finally:
+        if made and directory.is_dir() and not any(directory.iterdir()):
+            directory.rmdir()
+    for line in (*results.get("failures", ()), *complaint):
+        print(f"failed: {line}", file=sys.stderr)
+    if results.get("failures") or complaint:
+        raise SystemExit(1)
+
+
+def progress(iterable: Iterable[Item], description: str, total: float | None = None) -> Iterable[Item]:
+    """Passes items on and shows how far the loop is, on stderr and only if that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return iterable
+    return track(iterable, description, total=total, console=console, transient=True)
+
+
+def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> Config:
+    try:
+        markers = (tyro.conf.FlagCreatePairsOff,)
+        config = tyro.cli(config_type, prog=f"python -m {name}", args=args, config=markers)
+        return config.smoke_sized() if config.smoke else config
+    except (ValueError, TypeError) as error:
+        _exit(2, f"error: {error}")
+
+
+def _publish(
+    directory: Path,
+    record: Record,
+    figures: "Callable[[Results, dict[str, Any]], Mapping[str, Figure]] | None",
+    columns: Sequence[str] | None,
+) -> list[str]:
+    """Writes everything, the record last, and prints the table; returns a line if the drawing failed."""
+    tables = tables_of(record.results)
+    if "table" not in tables:
+        raise TypeError("an experiment's results hold 'table', a non-empty list of flat rows")
+    text = format_table(tables["table"], columns=columns)
+    require_free(directory)
+    for table, rows in tables.items():
+        write_csv(directory / f"{table}.csv", rows)
+    complaint = []
+    if figures is not None:
+        from bnjax.reporting.figures import save
+
+        try:
+            save(figures(record.results, record.config), directory)
+        except Exception:
+            traceback.print_exc()
+            complaint = [f"the figures were not drawn; once mended, run python -m experiments.redraw {directory}"]
+    write_record(directory, record)
+    print(text)
+    print(f"\nwritten to {directory}/: {', '.join(sorted(path.name for path in directory.iterdir()))}")
+    return complaint
+
+
+def _place(error: BaseException) -> str:
+    """Says where an error was raised, since its traceback is not shown."""
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = [frame for frame in frames if "site-packages" not in frame.filename][-1]
+    return f"({Path(frame.filename).name}:{frame.lineno}, in {frame.name})"
+
+
+def _exit(status: int, message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,52 @@
+"""Imports go one way: normalizers → derivatives → everything that builds on them."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "bnjax"
+MAY_IMPORT = {
+    "normalizers": {"normalizers"},
+    "derivatives": {"derivatives", "normalizers"},
+    "models": {"models", "normalizers"},
+    "data": {"data"},
+    "reporting": {"reporting"},
+}
+
+
+def imports(source: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_roots(room: Path) -> set[str]:
+    return {name.split(".")[0] for source in room.rglob("*.py") for name in imports(source)}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_only_the_rooms_before_it(room):
+    names = {name for source in (PACKAGE / room).rglob("*.py") for name in imports(source)}
+    rooms = {name.split(".")[1] for name in names if name.startswith("bnjax.")}
+    assert rooms <= MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize("room", ["normalizers", "derivatives"])
+def test_the_core_is_pure_jax(room):
+    assert "flax" not in imported_roots(PACKAGE / room)
+
+
+def test_the_library_knows_no_experiments():
+    assert not imported_roots(PACKAGE) & {"experiments", "benchmarks", "tests"}
+
+
+def test_the_core_and_the_top_level_import_without_flax():
+    code = "import sys; sys.modules['flax'] = None; import bnjax.normalizers, bnjax.derivatives, bnjax"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
