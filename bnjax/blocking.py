@@ -108,8 +108,8 @@ def blocking(
 
     Each row's loss is expanded exactly at one point of the standardized features, with the affine phase counted as part
     of the head; each term's gradient is carried back through the standardization (docs/theory.md, setting, T1–T6).
-    Compiled once per loss, normalizer and shapes (the head's part once for all normalizers). Pass weights of the head in a `jax.tree_util.Partial`, so that new
-    weights do not compile anew.
+    Compiled once per loss, normalizer and shapes (the head's part once for all normalizers). Pass weights of the head
+    in a `jax.tree_util.Partial`, so that new weights do not compile anew.
 
     Args:
         loss: `loss(y_row, *row_arguments_i) -> scalar` of one row of the normalizer's output. A `cross_entropy_head`
@@ -163,8 +163,8 @@ def term_hessian(
 ) -> HessianOperator:
     """Return the Hessian of one part of the loss over the flattened batch, as an operator.
 
-    On the side `"input"` it is `Jᵀ H_Y J + Σ_k G_k ∂²ŷ_k` (docs/theory.md, T6), on the side `"output"` H_Y. The point is
-    linearized once for all products (`@`).
+    On the side `"input"` it is `Jᵀ H_Y J + Σ_k G_k ∂²ŷ_k` (docs/theory.md, T6), on the side `"output"` H_Y. The point
+    is linearized once for all products (`@`).
 
     Args:
         loss, normalizer, x, row_arguments, params, stats, key, expansion_point, chunk: as in `blocking`.

@@ -9,8 +9,8 @@ from bnjax.normalizers.normalizer import Mode, Normalizer
 class Normalization(nn.Module):
     """A normalizer as a linen module.
 
-    Its parameters are in the collection `params`, its statistics in `batch_stats` (make that mutable in batch mode), the
-    key of a noisy one comes from the stream `noise`.
+    Its parameters are in the collection `params`, its statistics in `batch_stats` (make that mutable in batch mode),
+    the key of a noisy one comes from the stream `noise`.
 
     Attributes:
         norm: the normalizer, such as `batch_norm()`.

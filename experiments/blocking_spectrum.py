@@ -1,0 +1,242 @@
+"""Which Taylor orders get back through which normalizer, and how does epsilon open batch normalization?
+
+    python -m experiments.blocking_spectrum
+
+A small convolutional network is trained for a moment on the embedded digits, with batch normalization before its ReLU.
+Then the orders 1 … 6 of its own loss are carried back through every normalizer of the library, from the same features,
+and the diagonal term through batch normalization with growing epsilon.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import bnjax
+from bnjax.normalizers import (
+    Normalizer,
+    batch_norm,
+    batch_renorm,
+    detached_batch_norm,
+    frozen_batch_norm,
+    ghost_batch_norm,
+    group_norm,
+    identity,
+    instance_norm,
+    layer_norm,
+    lp_norm,
+    noisy_batch_norm,
+    post_shifted_batch_norm,
+    rms_norm,
+)
+from experiments.command import Options, main, progress
+from experiments.digits_network import TrainedNetwork, batches, train_digits_network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# What the theory says is zero: in a single-class batch all coefficients are shared.
+BLOCKED = 1e-12
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Carry the Taylor orders of the loss back through every normalizer."""
+
+    rows: int = 32
+    """Rows of a batch, all of one class; a multiple of 4."""
+    features: int = 4
+    """Channels at the normalizer, an even number, on 4×4 positions."""
+    hidden: int = 16
+    """Width of the head's hidden layer."""
+    steps: int = 300
+    """Training steps before the measurement."""
+    batches: int = 5
+    """Single-class batches; batch k holds digit k mod 10."""
+    max_order: int = 6
+    """Highest order."""
+
+    def smoke_sized(self) -> "Config":
+        """Return a run of seconds."""
+        return dataclasses.replace(self, rows=8, features=2, hidden=6, steps=20, batches=2, max_order=3)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, then measure every normalizer on every batch and average."""
+    network = train_digits_network(
+        batch_norm(epsilon=0.0),
+        features=config.features,
+        hidden=config.hidden,
+        steps=config.steps,
+        seed=config.seed,
+        convolutional=True,
+    )
+    chosen = batches(network, config.rows, "single_class", config.batches, config.seed)
+    normalizers = _normalizers(config)
+    per_batch = []
+    for normalizer in progress(normalizers, "carrying orders back"):
+        for number, indices in enumerate(chosen):
+            report = _spectrum(config, network, normalizer, indices)
+            rows = [row for row in report.to_rows() if row["part"] == "shared" or row["order"] == "remainder"]
+            per_batch += [{**row, "batch_number": number} for row in rows]
+    return {
+        "table": _average(per_batch),
+        "batches": per_batch,
+        "epsilon": _against_epsilon(config, network, chosen[0]),
+        "data": network.data,
+        "training_accuracy": network.accuracy,
+    }
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return what contradicts the theory."""
+    complaints = [
+        f"batch_norm lets the shared order 1 through: survival {row['survival']:.1e}"
+        for row in results["table"]
+        if (row["normalizer"], row["order"]) == ("batch_norm", 1) and row["survival"] > BLOCKED
+    ]
+    complaints += [
+        f"the diagonal term's survival {row['survival']:.3e} is not ε/(σ² + ε) at {row['ratio']:.1e}"
+        for row in results["epsilon"]
+        if abs(row["survival"] - row["formula"]) > 1e-9 * row["formula"] + BLOCKED
+    ]
+    return complaints
+
+
+def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
+    """Draw survival against order and against epsilon."""
+    from bnjax.reporting.figures import lines
+
+    caption = (
+        f"{results['data']}; shared part, mean and standard deviation over {config['batches']} single-class batches of "
+        f"{config['rows']} rows, {config['features']} channels on 4×4 positions; seed {config['seed']}; float64, ε = 0"
+    )
+    orders = [row for row in results["table"] if row["order"] != "remainder" and row["survival"] is not None]
+    return {
+        "orders": lines(
+            orders,
+            x="order",
+            y="survival",
+            series="normalizer",
+            spread="survival_std",
+            x_label="Taylor order k",
+            y_label="survival of the order's shared part",
+            title="Which orders of the loss get back",
+            caption=caption,
+        ),
+        "epsilon": lines(
+            [row for row in results["epsilon"] if row["ratio"] > 0],
+            x="ratio",
+            y="survival",
+            series="feature",
+            x_label="ε / σ² of the feature",
+            y_label="survival of the shared diagonal term",
+            log_x=True,
+            log_y=True,
+            floor=1e-17,
+            title="Epsilon opens the diagonal term: ε / (σ² + ε)",
+            caption=f"{results['data']}; one single-class batch of {config['rows']} rows; seed {config['seed']}; float64",
+        ),
+    }
+
+
+def _normalizers(config: Config) -> tuple[Normalizer, ...]:
+    """Return every normalizer at ε = 0; frozen and renormalized ones start from statistics of another batch."""
+    exact = {"epsilon": 0.0}
+    return (
+        identity(affine=True),
+        batch_norm(**exact),
+        post_shifted_batch_norm(**exact),
+        noisy_batch_norm(**exact),
+        ghost_batch_norm(ghost_size=config.rows // 2, **exact),
+        batch_renorm(**exact),
+        frozen_batch_norm(**exact),
+        detached_batch_norm(**exact),
+        layer_norm(**exact),
+        rms_norm(**exact),
+        group_norm(groups=2, **exact),
+        instance_norm(**exact),
+        lp_norm(p=1, **exact),
+        lp_norm(p=math.inf, **exact),
+    )
+
+
+def _spectrum(
+    config: Config, network: TrainedNetwork, normalizer: Normalizer, indices: np.ndarray
+) -> bnjax.SpectrumReport:
+    x = network.features[indices]
+    if normalizer.name == "identity":
+        plain = batch_norm(epsilon=0.0, affine=False)
+        x, _ = plain.apply(*plain.init(x), x)
+    stats = _statistics(network) if normalizer.name in ("batch_renorm", "frozen_batch_norm") else None
+    return bnjax.spectrum(
+        network.head,
+        normalizer,
+        x,
+        jnp.asarray(network.labels[indices]),
+        max_order=config.max_order,
+        params=network.norm_params,
+        stats=stats,
+        key=jax.random.key(config.seed),
+    )
+
+
+def _statistics(network: TrainedNetwork) -> dict[str, Any]:
+    """Return the statistics of all test features, as a trained network's running statistics would be."""
+    axes = tuple(range(network.features.ndim - 1))
+    return {"mean": jnp.mean(network.features, axes), "variance": jnp.var(network.features, axes)}
+
+
+def _average(rows: list[dict]) -> list[dict]:
+    """Average the survival over the batches; None, with the reason, where no batch has one."""
+    table = []
+    for name, order in dict.fromkeys((row["normalizer"], row["order"]) for row in rows):
+        alike = [row for row in rows if (row["normalizer"], row["order"]) == (name, order)]
+        survivals = [row["survival"] for row in alike if row["survival"] is not None]
+        table.append(
+            {
+                "normalizer": name,
+                "order": order,
+                "survival": float(np.mean(survivals)) if survivals else None,
+                "survival_std": float(np.std(survivals)) if survivals else None,
+                "batches": len(survivals),
+                "reason": "" if survivals else alike[0]["reason"],
+            }
+        )
+    return table
+
+
+def _against_epsilon(config: Config, network: TrainedNetwork, indices: np.ndarray) -> list[dict]:
+    """Return the survival of each feature's shared diagonal term for growing ε, beside its formula (T2)."""
+    x = network.features[indices]
+    axes = tuple(range(x.ndim - 1))
+    variance = jnp.var(x, axes)
+    rows = []
+    for epsilon in progress((0.0, *(10.0**k for k in range(-8, 3))), "against epsilon"):
+        normalizer = batch_norm(epsilon=epsilon)
+        report = bnjax.blocking(
+            network.head, normalizer, x, jnp.asarray(network.labels[indices]), params=network.norm_params
+        )
+        part = report.terms["diagonal"].shared
+        assert part is not None
+        norms = [jnp.sqrt(jnp.sum(jnp.square(side), axes)) for side in (part.input_gradient, part.output_gradient)]
+        survival = jnp.sqrt(variance + epsilon) * norms[0] / norms[1]
+        rows += [
+            {
+                "feature": feature,
+                "epsilon": epsilon,
+                "ratio": float(epsilon / variance[feature]),
+                "survival": float(survival[feature]),
+                "formula": float(epsilon / (variance[feature] + epsilon)),
+            }
+            for feature in range(config.features)
+        ]
+    return rows
+
+
+if __name__ == "__main__":
+    main(run, Config, name="experiments.blocking_spectrum", figures=figures, failures=failures)

@@ -1,0 +1,194 @@
+"""Which terms of the loss get back through a normalizer, in a network trained on real digits?
+
+    python -m experiments.hessian_blocking
+
+A small network is trained for a moment on the embedded digits. Then, with its own head, the exact gradients and
+Hessians of every term at the normalizer's output are carried back through no normalizer, batch normalization and layer
+normalization, on single-class and on mixed batches.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+import bnjax
+from bnjax.derivatives.terms import TERM_PARTS
+from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
+from experiments.command import Options, main, progress
+from experiments.digits_network import TrainedNetwork, batches, train_digits_network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = ("single_class", "mixed")
+NORMS = (
+    "gradient_norm_output",
+    "gradient_norm_input",
+    "hessian_norm_output",
+    "hessian_norm_input",
+    "survival",
+)
+# What the theory says is zero: with one label in the batch all of gradient and diagonal is shared.
+BLOCKED = 1e-12
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Carry every term of the loss back through no normalizer, batch and layer normalization."""
+
+    rows: int = 32
+    """Rows of a batch."""
+    features: int = 8
+    """Features at the normalizer."""
+    hidden: int = 16
+    """Width of the head's hidden layer."""
+    steps: int = 300
+    """Training steps before the measurement."""
+    batches: int = 10
+    """Batches of each kind; batch k of the single-class ones holds digit k mod 10."""
+    map_rows: int = 10
+    """Rows of the batch whose dense Hessian is drawn."""
+
+    def smoke_sized(self) -> "Config":
+        """Return a run of seconds."""
+        return dataclasses.replace(self, rows=6, features=3, hidden=6, steps=20, batches=2, map_rows=4)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, measure every batch and average over the batches of a kind."""
+    network = train_digits_network(
+        batch_norm(epsilon=0.0), features=config.features, hidden=config.hidden, steps=config.steps, seed=config.seed
+    )
+    normalizers = {
+        "none": identity(affine=True),
+        "batch_norm": batch_norm(epsilon=0.0),
+        "layer_norm": layer_norm(epsilon=0.0),
+    }
+    work = [(name, kind) for name in normalizers for kind in KINDS]
+    table, per_batch = [], []
+    for name, kind in progress(work, "carrying terms back"):
+        indices = batches(network, config.rows, kind, config.batches, config.seed)
+        rows = [
+            {"batch": kind, "batch_number": number, **row, "normalizer": name}
+            for number, chosen in enumerate(indices)
+            for row in _report(network, normalizers[name], name, chosen, hessian_norms=True).to_rows()
+        ]
+        per_batch += rows
+        table += [_average(rows, name, kind, term, part) for term, part in TERM_PARTS]
+    return {
+        "table": table,
+        "batches": per_batch,
+        "maps": _maps(config, network, normalizers["batch_norm"]),
+        "data": network.data,
+        "training_accuracy": network.accuracy,
+    }
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return what contradicts the theory: blocked parts that get through, or passing ones that don't."""
+    complaints = []
+    for row in results["table"]:
+        shared = row["part"] == "shared" and row["term"] in ("gradient", "diagonal")
+        if row["survival"] is None:
+            continue
+        if row["normalizer"] == "batch_norm" and shared and row["survival"] > BLOCKED:
+            complaints.append(f"batch_norm lets the shared {row['term']} term through: survival {row['survival']:.1e}")
+        if row["normalizer"] == "none" and abs(row["survival"] - 1) > BLOCKED:
+            complaints.append(f"no normalizer blocks the {row['term']} term: survival {row['survival']:.3f}")
+    return complaints
+
+
+def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
+    """Draw the survival of every term and the Hessians before and after batch normalization."""
+    from bnjax.reporting.figures import heat_maps, survival_bars
+
+    caption = (
+        f"{results['data']}; mean over {config['batches']} batches of {config['rows']} rows, "
+        f"{config['features']} features; seed {config['seed']}; float64, ε = 0"
+    )
+    totals = [row for row in results["table"] if row["part"] == "total"]
+    split = [row for row in results["table"] if row["batch"] == "mixed" and row["part"] != "total"]
+    maps = results["maps"]
+    drawn = (
+        f"{results['data']}; one batch of {config['map_rows']} images of one digit, features {maps['features']}; "
+        f"seed {config['seed']}; float64, ε = 0"
+    )
+    return {
+        "survival": survival_bars(
+            totals, panels="batch", title="How much of each term's gradient gets back", caption=caption
+        ),
+        "survival_parts": survival_bars(
+            split, title="Mixed batches: what all rows share and what is individual", caption=caption
+        ),
+        "hessian_maps": heat_maps(
+            {
+                f"{term}, {place}": maps[f"{term}_{side}"]
+                for term in ("diagonal", "off_diagonal", "remainder")
+                for side, place in (("output", "at the output of batch norm"), ("input", "before batch norm"))
+            },
+            title="Each term's Hessian at the output of batch normalization and before it",
+            caption=drawn,
+            block=config["map_rows"],
+            axis_label="feature · row",
+        ),
+    }
+
+
+def _report(
+    network: TrainedNetwork, normalizer: Normalizer, name: str, chosen: np.ndarray, *, hessian_norms: bool
+) -> bnjax.BlockingReport:
+    """Measure one batch; "none" is the same head at the same Ŷ, carried back by the identity."""
+    x = network.features[chosen]
+    if name == "none":
+        x = _standardized(x)
+    labels = jnp.asarray(network.labels[chosen])
+    return bnjax.blocking(network.head, normalizer, x, labels, params=network.norm_params, hessian_norms=hessian_norms)
+
+
+def _standardized(x: Array) -> Array:
+    plain = batch_norm(epsilon=0.0, affine=False)
+    return plain.apply(*plain.init(x), x)[0]
+
+
+def _average(rows: list[dict], name: str, kind: str, term: str, part: str) -> dict[str, Any]:
+    """Average the batches of one kind for one part; a survival that no batch has is None, with the reason."""
+    chosen = [row for row in rows if (row["term"], row["part"]) == (term, part)]
+    averages = {}
+    for norm in NORMS:
+        values = [row[norm] for row in chosen if row[norm] is not None]
+        averages[norm] = float(np.mean(values)) if values else None
+    survivals = [row["survival"] for row in chosen if row["survival"] is not None]
+    return {
+        "normalizer": name,
+        "batch": kind,
+        "term": term,
+        "part": part,
+        **averages,
+        "survival_std": float(np.std(survivals)) if survivals else None,
+        "batches": len(survivals),
+        "reason": "" if survivals else chosen[0]["reason"],
+    }
+
+
+def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer) -> dict[str, Any]:
+    """Return the dense Hessians of two features on a small single-class batch, feature by feature."""
+    chosen = batches(network, config.map_rows, "single_class", 1, config.seed)[0]
+    x, labels = network.features[chosen], jnp.asarray(network.labels[chosen])
+    shown = [0, 1]
+    index = np.concatenate([feature + config.features * np.arange(config.map_rows) for feature in shown])
+    maps: dict[str, Any] = {"features": shown}
+    for term in ("diagonal", "off_diagonal", "remainder"):
+        for side in ("output", "input"):
+            operator = bnjax.term_hessian(
+                network.head, normalizer, x, labels, term=term, side=side, params=network.norm_params
+            )
+            maps[f"{term}_{side}"] = np.asarray(operator.dense())[np.ix_(index, index)].tolist()
+    return maps
+
+
+if __name__ == "__main__":
+    main(run, Config, name="experiments.hessian_blocking", figures=figures, failures=failures)

@@ -1,0 +1,164 @@
+"""Does every numbered statement hold on random cases, within what rounding allows?
+
+    python -m experiments.verify_theorems
+
+Each statement of docs/theory.md is tried on random shapes, features and losses in float64 and float32. Statements as a
+paper prints them stand in rows of their own, outside the verdict: how often they are violated, by how much, and a small
+counterexample.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from bnjax.theorems import STATEMENTS, Case, Statement, draw_case
+from experiments.command import Options, main, progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = ("theorem", "claim", "form", "dtype", "cases", "worst_error", "bound", "holds", "violated_share")
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Try every numbered statement on random cases."""
+
+    shapes: int = 3
+    """Random shapes of features, in turn fully connected and convolutional."""
+    cases: int = 100
+    """Random cases of each shape and dtype."""
+
+    def smoke_sized(self) -> "Config":
+        """Return a run of seconds."""
+        return dataclasses.replace(self, shapes=1, cases=8)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Try every statement on every shape in both dtypes."""
+    shapes = random_shapes(config.seed, config.shapes)
+    dtypes = ("float64",) if config.smoke else ("float64", "float32")
+    work = [(statement, dtype) for dtype in dtypes for statement in STATEMENTS]
+    table, counterexamples = [], []
+    for statement, dtype in progress(work, "trying statements"):
+        fitting = [shape for shape in shapes if "instance" not in statement.normalizer.name or len(shape) > 2]
+        trials = [_try(statement, shape, dtype, config) for shape in fitting or [(4, 2, 2, 4)]]
+        table.append(_row(statement, dtype, trials))
+        if statement.form == "printed" and table[-1]["violated_share"]:
+            counterexamples.append(_counterexample(statement, dtype, trials))
+    return {"table": table, "counterexamples": counterexamples, "shapes": [list(shape) for shape in shapes]}
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return the derived statements that do not hold."""
+    return [
+        f"{row['theorem']} ({row['dtype']}): error {row['worst_error']:.1e} exceeds the bound {row['bound']:.1e}"
+        for row in results["table"]
+        if row["holds"] is False
+    ]
+
+
+def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
+    """Draw the worst error of each statement beside its bound."""
+    from bnjax.reporting.figures import lines
+
+    rows = [
+        {"theorem": row["theorem"], "value": row[key], "what": f"{name}, {row['dtype']}"}
+        for row in results["table"]
+        if row["form"] == "derived" and row["bound"]
+        for key, name in (("worst_error", "worst error"), ("bound", "bound by rounding"))
+    ]
+    return {
+        "errors": lines(
+            rows,
+            x="theorem",
+            y="value",
+            series="what",
+            log_y=True,
+            floor=1e-18,
+            x_label="statement of docs/theory.md",
+            y_label="error relative to the statement's size",
+            title="Every statement within what rounding allows",
+            caption=f"{config['cases']} random cases on each of {len(results['shapes'])} shapes; seed {config['seed']}",
+        )
+    }
+
+
+def random_shapes(seed: int, count: int) -> list[tuple[int, ...]]:
+    """Draw shapes in turn fully connected and convolutional; rows are a multiple of 4 and features of 2."""
+    generator = np.random.default_rng(seed)
+
+    def up_to(low: int, high: int, step: int = 1) -> int:
+        return step * int(generator.integers(low, high + 1))
+
+    return [
+        (up_to(2, 8, 4), up_to(1, 3, 2)) if k % 2 == 0 else (up_to(1, 2, 4), up_to(2, 3), up_to(2, 3), up_to(1, 2, 2))
+        for k in range(count)
+    ]
+
+
+def _try(statement: Statement, shape: tuple[int, ...], dtype: str, config: Config) -> dict[str, Any]:
+    """Try one statement on random cases of one shape, all of them compiled together."""
+    keys = jax.random.split(jax.random.key(config.seed), config.cases)
+    cases = jax.vmap(partial(draw_case, shape=shape, dtype=jnp.dtype(dtype)))(keys)
+
+    @jax.jit
+    @jax.vmap
+    def check(case: Case) -> tuple[Array, Array]:
+        comparison = statement.check(statement.normalizer, case)
+        return comparison.error() if statement.relation == "=" else comparison.excess(), comparison.bound
+
+    error, bound = map(np.asarray, check(cases))
+    return {"shape": shape, "cases": cases, "error": error, "bound": np.broadcast_to(bound, error.shape)}
+
+
+def _row(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """Gather the trials of all shapes; the worst case is the one nearest to its bound or farthest above it."""
+    error = np.concatenate([trial["error"] for trial in trials])
+    bound = np.concatenate([trial["bound"] for trial in trials])
+    excess = np.where(np.isfinite(error), error / np.maximum(bound, np.finfo(bound.dtype).tiny), np.inf)
+    worst = int(np.argmax(excess))
+    violated = ~(error <= bound)
+    derived = statement.form == "derived"
+    return {
+        "theorem": statement.name,
+        "claim": statement.claim,
+        "form": statement.form,
+        "dtype": dtype,
+        "cases": len(error),
+        "worst_error": float(error[worst]),
+        "bound": float(bound[worst]),
+        "holds": not violated.any() if derived else None,
+        "violated_share": float(np.mean(violated)),
+        "reason": "" if derived else "as printed: counted, not asserted",
+    }
+
+
+def _counterexample(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a violating case of the smallest batch, the one with the largest violation."""
+    smallest = min((trial for trial in trials if (trial["error"] > trial["bound"]).any()), key=lambda t: t["shape"])
+    index = int(np.argmax(smallest["error"] - smallest["bound"]))
+    case = jax.tree.map(lambda leaf: leaf[index], smallest["cases"])
+    comparison = statement.check(statement.normalizer, case)
+    feature = int(np.argmax(np.asarray((comparison.left - comparison.right) / comparison.size)))
+    return {
+        "theorem": statement.name,
+        "dtype": dtype,
+        "batch_size": int(case.x.size // case.x.shape[-1]),
+        "left": float(comparison.left[feature]),
+        "right_as_printed": float(comparison.right[feature]),
+        "gamma": float(case.gamma[feature]),
+        "beta": float(case.beta[feature]),
+        "x": " ".join(f"{value:.4g}" for value in np.asarray(case.x).reshape(-1, case.x.shape[-1])[:, feature]),
+        "largest_violation": float(smallest["error"][index]),
+    }
+
+
+if __name__ == "__main__":
+    main(run, Config, name="experiments.verify_theorems", figures=figures, failures=failures, columns=COLUMNS)
