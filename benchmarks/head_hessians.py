@@ -102,8 +102,8 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             x_label="features D",
             y_label="seconds for all rows",
             title="Exact Hessian diagonal and off-diagonal term of every row",
-            caption=f"rows n at {rows}; median of {config['repeats']} turns; float32; hidden width {config['width']}; seed "
-            f"{config['seed']}; peers where their dense Hessians take at most {config['dense_gib']} GiB",
+            caption=f"rows n at {rows}; median of {config['repeats']} turns; float32; hidden width {config['width']}; "
+            f"seed {config['seed']}; peers where their dense Hessians take at most {config['dense_gib']} GiB",
         )
     }
 

@@ -120,7 +120,9 @@ def blocking(
         params: the normalizer's parameters; None means those of `normalizer.init(x)`.
         stats: its statistics, likewise.
         key: the random key of a noisy normalizer.
-        expansion_point: c, a number or an array that broadcasts to a row, in standardized coordinates.
+        expansion_point: c, a number or an array that broadcasts to a row, in standardized coordinates. Where a ReLU
+            follows a normalizer whose bias is 0, c = 0 sits on every kink and the whole loss is `remainder`: expand
+            elsewhere (docs/theory.md, numerical traps).
         hessian_norms: also report the Frobenius norms of each part's Hessian on both sides, from n·D Hessian columns.
         chunk: how many Hessian columns are worked on at once. Memory is some chunk · n times a row's gradient for a
             head that is not piecewise linear or with `hessian_norms`; else some n · D.
@@ -131,6 +133,7 @@ def blocking(
             normalizer refuses. Values are not checked under an outer `jax.jit`.
 
     Example:
+        >>> from bnjax.normalizers import batch_norm
         >>> x = jnp.array([[1.0], [2.0], [6.0]])
         >>> report = blocking(lambda y: jnp.sum(y) + jnp.sum(y**2), batch_norm(epsilon=0.0), x)
         >>> bool(report.terms["gradient"].survival < 1e-6), bool(report.terms["diagonal"].survival < 1e-6)

@@ -109,23 +109,22 @@ def failures(results: dict[str, Any]) -> list[str]:
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
     """Draw survival against order and against epsilon."""
-    from bnjax.reporting.figures import lines
+    from bnjax.reporting.figures import grid, lines
 
     caption = (
         f"{results['data']}; shared part, mean and standard deviation over {config['batches']} single-class batches of "
         f"{config['rows']} rows, {config['features']} channels on 4×4 positions; seed {config['seed']}; float64, ε = 0"
     )
-    orders = [row for row in results["table"] if row["order"] != "remainder" and row["survival"] is not None]
     return {
-        "orders": lines(
-            orders,
-            x="order",
-            y="survival",
-            series="normalizer",
+        "orders": grid(
+            results["table"],
+            line="normalizer",
+            column="order",
+            value="survival",
             spread="survival_std",
-            x_label="Taylor order k",
-            y_label="survival of the order's shared part",
-            title="Which orders of the loss get back",
+            column_label="Taylor order k",
+            value_label="survival of the order's shared part",
+            title="Which orders of the loss get back through which normalizer",
             caption=caption,
         ),
         "epsilon": lines(
@@ -137,9 +136,9 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             y_label="survival of the shared diagonal term",
             log_x=True,
             log_y=True,
-            floor=1e-17,
             title="Epsilon opens the diagonal term: ε / (σ² + ε)",
-            caption=f"{results['data']}; one single-class batch of {config['rows']} rows; seed {config['seed']}; float64",
+            caption=f"{results['data']}; one single-class batch of {config['rows']} rows; "
+            f"seed {config['seed']}; float64",
         ),
     }
 

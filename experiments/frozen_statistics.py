@@ -108,8 +108,8 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             x_label="SGD step",
             y_label="distance of the weights from their start / their length",
             title="Live statistics hold a quadratic loss in place, constant ones do not",
-            caption=f"mean and standard deviation over {config['seeds']} initializations; n = {config['rows']} Gaussian "
-            f"inputs; seed {config['seed']}; float64, ε = 0",
+            caption=f"mean and standard deviation over {config['seeds']} initializations; n = {config['rows']} "
+            f"Gaussian inputs; seed {config['seed']}; float64, ε = 0",
         )
     }
 

@@ -32,6 +32,7 @@ NORMS = (
     "hessian_norm_input",
     "survival",
 )
+MAPPED_TERMS = ("diagonal", "off_diagonal", "remainder")
 # What the theory says is zero: with one label in the batch all of gradient and diagonal is shared.
 BLOCKED = 1e-12
 
@@ -107,27 +108,34 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     from bnjax.reporting.figures import heat_maps, survival_bars
 
     caption = (
-        f"{results['data']}; mean over {config['batches']} batches of {config['rows']} rows, "
+        f"{results['data']}; mean and standard deviation over {config['batches']} batches of {config['rows']} rows, "
         f"{config['features']} features; seed {config['seed']}; float64, ε = 0"
     )
     totals = [row for row in results["table"] if row["part"] == "total"]
     split = [row for row in results["table"] if row["batch"] == "mixed" and row["part"] != "total"]
     maps = results["maps"]
     drawn = (
-        f"{results['data']}; one batch of {config['map_rows']} images of one digit, features {maps['features']}; "
-        f"seed {config['seed']}; float64, ε = 0"
+        f"{results['data']}; one batch of {config['map_rows']} images of one digit, features {maps['features']}, in "
+        f"units of each feature's scale; seed {config['seed']}; float64, ε = 0"
     )
     return {
         "survival": survival_bars(
-            totals, panels="batch", title="How much of each term's gradient gets back", caption=caption
+            totals,
+            panels="batch",
+            spread="survival_std",
+            title="How much of each term's gradient gets back",
+            caption=caption,
         ),
         "survival_parts": survival_bars(
-            split, title="Mixed batches: what all rows share and what is individual", caption=caption
+            split,
+            spread="survival_std",
+            title="Mixed batches: what all rows share and what is individual",
+            caption=caption,
         ),
         "hessian_maps": heat_maps(
             {
                 f"{term}, {place}": maps[f"{term}_{side}"]
-                for term in ("diagonal", "off_diagonal", "remainder")
+                for term in MAPPED_TERMS
                 for side, place in (("output", "at the output of batch norm"), ("input", "before batch norm"))
             },
             title="Each term's Hessian at the output of batch normalization and before it",
@@ -175,18 +183,23 @@ def _average(rows: list[dict], name: str, kind: str, term: str, part: str) -> di
 
 
 def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer) -> dict[str, Any]:
-    """Return the dense Hessians of two features on a small single-class batch, feature by feature."""
+    """Return dense Hessians of two features on a small single-class batch, feature by feature.
+
+    In units of each feature's own scale, so that both sides of the normalizer are comparable.
+    """
     chosen = batches(network, config.map_rows, "single_class", 1, config.seed)[0]
     x, labels = network.features[chosen], jnp.asarray(network.labels[chosen])
     shown = [0, 1]
     index = np.concatenate([feature + config.features * np.arange(config.map_rows) for feature in shown])
     maps: dict[str, Any] = {"features": shown}
-    for term in ("diagonal", "off_diagonal", "remainder"):
-        for side in ("output", "input"):
+    units = {"output": np.ones(x.size), "input": np.tile(np.std(np.asarray(x), axis=0), config.map_rows)}
+    for term in MAPPED_TERMS:
+        for side, unit in units.items():
             operator = bnjax.term_hessian(
                 network.head, normalizer, x, labels, term=term, side=side, params=network.norm_params
             )
-            maps[f"{term}_{side}"] = np.asarray(operator.dense())[np.ix_(index, index)].tolist()
+            in_units = unit[:, None] * np.asarray(operator.dense()) * unit
+            maps[f"{term}_{side}"] = in_units[np.ix_(index, index)].tolist()
     return maps
 
 

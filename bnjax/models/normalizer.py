@@ -10,7 +10,7 @@ class Normalization(nn.Module):
     """A normalizer as a linen module.
 
     Its parameters are in the collection `params`, its statistics in `batch_stats` (make that mutable in batch mode),
-    the key of a noisy one comes from the stream `noise`.
+    the key of a noisy one comes from the stream `noise` (or, as flax has it, from `params` where there is no other).
 
     Attributes:
         norm: the normalizer, such as `batch_norm()`.
@@ -21,15 +21,16 @@ class Normalization(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, mode: Mode = "batch") -> Array:
         """Apply the normalizer in `mode` "batch" or "running"."""
-        initial_params, initial_stats = self.norm.init(x)
-        params = {name: self.param(name, lambda _, value=value: value) for name, value in initial_params.items()}
-        stats = {
-            name: self.variable("batch_stats", name, lambda value=value: value) for name, value in initial_stats.items()
-        }
-        key = self.make_rng("noise") if self.has_rng("noise") else None
-        current = {name: variable.value for name, variable in stats.items()}
-        y, updated = self.norm.apply(params, current, x, mode=mode, key=key)
+        if self.is_initializing():
+            initial_params, initial_stats = self.norm.init(x)
+            for name, value in initial_params.items():
+                self.param(name, lambda _, value=value: value)
+            for name, value in initial_stats.items():
+                self.variable("batch_stats", name, lambda value=value: value)
+        params, stats = (self.variables.get(collection, {}) for collection in ("params", "batch_stats"))
+        key = self.make_rng("noise") if self.has_rng("noise") or self.has_rng("params") else None
+        y, updated = self.norm.apply(params, stats, x, mode=mode, key=key)
         if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
-            for name, variable in stats.items():
-                variable.value = updated[name]
+            for name, value in updated.items():
+                self.put_variable("batch_stats", name, value)
         return y

@@ -20,6 +20,7 @@ from bnjax.normalizers.normalizer import (
     build_normalizer,
     check_group_size,
     divide_by_deviation,
+    entry,
     learned_affine,
     memoized,
 )
@@ -75,7 +76,7 @@ def batch_variant(
         if mode == "running":
             return divide_by_deviation(x, running_moments(stats, x, feature_axis), epsilon), stats
         batch = backward(moments(x, batch_axes(x, feature_axis)))
-        return divide_by_deviation(x, batch, epsilon), updated_stats(stats, batch, momentum)
+        return divide_by_deviation(x, batch, epsilon), updated_stats(stats, flat_stats(batch), momentum)
 
     return build_normalizer(
         name,
@@ -101,18 +102,24 @@ def initial_stats(x: Array, feature_axis: int) -> Stats:
 
 def running_moments(stats: Stats, x: Array, feature_axis: int) -> Moments:
     """Return the running statistics in a shape that broadcasts against `x`."""
-    return Moments(
-        along_features(stats["mean"], x, feature_axis, "stats['mean']"),
-        along_features(stats["variance"], x, feature_axis, "stats['variance']"),
-    )
+    return Moments(*(along_features(stats, name, x, feature_axis) for name in Moments._fields))
 
 
-def updated_stats(stats: Stats, batch: Moments, momentum: float) -> Stats:
+def flat_stats(batch: Moments) -> Stats:
+    """Return the batch's moments as statistics."""
+    return {"mean": batch.mean.ravel(), "variance": batch.variance.ravel()}
+
+
+def updated_stats(stats: Stats, batch: Stats, momentum: float) -> Stats:
     """Return `momentum · running + (1 - momentum) · batch`."""
-    fresh = {"mean": batch.mean.ravel(), "variance": batch.variance.ravel()}
-    return {name: momentum * stats[name] + (1 - momentum) * fresh[name] for name in fresh}
+    return {name: momentum * entry(stats, name, len(fresh)) + (1 - momentum) * fresh for name, fresh in batch.items()}
 
 
 def check_batch(x: Array, feature_axis: int, name: str) -> None:
     """Raise ValueError unless every feature has at least two values in the batch."""
-    check_group_size(math.prod(x.shape) // x.shape[feature_axis], "feature in the batch", name)
+    check_group_size(
+        math.prod(x.shape) // x.shape[feature_axis],
+        "feature in the batch",
+        name,
+        remedy="pass more rows, or use mode='running' with known statistics",
+    )

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from bnjax.normalizers.batch import check_batch, initial_stats, running_moments, updated_stats
+from bnjax.normalizers.batch import check_batch, flat_stats, initial_stats, running_moments, updated_stats
 from bnjax.normalizers.moments import Moments, moments
 from bnjax.normalizers.normalizer import (
     Mode,
@@ -40,24 +40,25 @@ def ghost_batch_norm(
     if ghost_size < 1:
         raise ValueError(f"ghost_batch_norm needs ghost_size >= 1, got {ghost_size}")
 
-    def in_ghosts(x: Array) -> Array:
-        if x.shape[0] % ghost_size:
-            raise ValueError(
-                f"ghost_batch_norm needs a number of rows that ghost_size={ghost_size} divides, got {x.shape[0]}"
-            )
-        return x.reshape(-1, ghost_size, *x.shape[1:])
-
     def standardize(stats: Stats, x: Array, /, *, mode: Mode, key: Array | None) -> tuple[Standardized, Stats]:
         del key
         if mode == "running":
             return divide_by_deviation(x, running_moments(stats, x, feature_axis), epsilon), stats
-        ghosts = in_ghosts(x)
+        ghosts = x.reshape(-1, ghost_size, *x.shape[1:])
         axes = tuple(axis + 1 for axis in range(x.ndim) if axis != feature_axis % x.ndim)
         batch = moments(ghosts, axes)
         values, scale = divide_by_deviation(ghosts, batch, epsilon)
         mean_batch = Moments(jnp.mean(batch.mean, axis=0), jnp.mean(batch.variance, axis=0))
         standardized = Standardized(values.reshape(x.shape), jnp.broadcast_to(scale, ghosts.shape).reshape(x.shape))
-        return standardized, updated_stats(stats, mean_batch, momentum)
+        return standardized, updated_stats(stats, flat_stats(mean_batch), momentum)
+
+    def check(x: Array) -> None:
+        if x.shape[0] % ghost_size:
+            raise ValueError(
+                f"ghost_batch_norm needs a number of rows that ghost_size={ghost_size} divides, got {x.shape[0]}; drop "
+                "the rows that are left over or choose another ghost_size"
+            )
+        check_batch(x[:ghost_size], feature_axis, "ghost_batch_norm")
 
     return build_normalizer(
         "ghost_batch_norm",
@@ -66,5 +67,5 @@ def ghost_batch_norm(
         epsilon=epsilon,
         affine=learned_affine(feature_axis=feature_axis, learned=affine),
         initial_stats=lambda x: initial_stats(x, feature_axis),
-        check=lambda x: check_batch(in_ghosts(x)[0], feature_axis, "ghost_batch_norm"),
+        check=check,
     )

@@ -38,11 +38,7 @@ def group_norm(*, groups: int, epsilon: float = 1e-5, affine: bool = True, featu
 
     def in_groups(x: Array) -> Array:
         """Return `x` as (rows, positions, groups, features of a group)."""
-        features_last = jnp.moveaxis(x, feature_axis, -1)
-        features = features_last.shape[-1]
-        if features % groups:
-            raise ValueError(f"group_norm needs a number of features that groups={groups} divides, got {features}")
-        return features_last.reshape(x.shape[0], -1, groups, features // groups)
+        return jnp.moveaxis(x, feature_axis, -1).reshape(x.shape[0], -1, groups, x.shape[feature_axis] // groups)
 
     def in_shape(grouped: Array, x: Array) -> Array:
         features_last = jnp.moveaxis(x, feature_axis, -1).shape
@@ -54,13 +50,21 @@ def group_norm(*, groups: int, epsilon: float = 1e-5, affine: bool = True, featu
         scale = jnp.broadcast_to(scale, grouped.shape)
         return Standardized(in_shape(values, x), in_shape(scale, x))
 
+    def check(x: Array) -> None:
+        features = x.shape[feature_axis]
+        if features % groups:
+            raise ValueError(
+                f"group_norm needs a number of features that groups={groups} divides, got {features}; choose another "
+                "number of groups"
+            )
+        group_size = math.prod(x.shape[1:]) // groups
+        check_group_size(group_size, "row and group of features", "group_norm", remedy="use fewer groups")
+
     return build_normalizer(
         "group_norm",
         without_statistics(standardize),
         feature_axis=feature_axis,
         epsilon=epsilon,
         affine=learned_affine(feature_axis=feature_axis, learned=affine),
-        check=lambda x: check_group_size(
-            math.prod(in_groups(x).shape[1::2]), "row and group of features", "group_norm"
-        ),
+        check=check,
     )

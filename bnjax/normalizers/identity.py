@@ -24,6 +24,7 @@ def identity(*, affine: bool = False, feature_axis: int = -1) -> Normalizer:
         "identity",
         without_statistics(standardize),
         feature_axis=feature_axis,
-        epsilon=1.0,
+        epsilon=0.0,
         affine=learned_affine(feature_axis=feature_axis, learned=affine),
+        uses_input=False,
     )

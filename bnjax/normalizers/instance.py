@@ -32,7 +32,12 @@ def instance_norm(*, epsilon: float = 1e-5, affine: bool = True, feature_axis: i
 
     def check(x: Array) -> None:
         positions = math.prod(x.shape[axis] for axis in batch_axes(x, feature_axis)[1:])
-        check_group_size(positions, "row and feature (its positions)", "instance_norm")
+        check_group_size(
+            positions,
+            "row and feature (its positions)",
+            "instance_norm",
+            remedy="pass x of shape (rows, positions, ..., features), or use batch_norm or layer_norm",
+        )
 
     return build_normalizer(
         "instance_norm",

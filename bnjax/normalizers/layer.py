@@ -36,5 +36,7 @@ def layer_norm(*, epsilon: float = 1e-5, affine: bool = True, feature_axis: int 
         feature_axis=feature_axis,
         epsilon=epsilon,
         affine=learned_affine(feature_axis=feature_axis, learned=affine),
-        check=lambda x: check_group_size(x.shape[feature_axis], "row and position", "layer_norm"),
+        check=lambda x: check_group_size(
+            x.shape[feature_axis], "row and position", "layer_norm", remedy="it needs at least 2 features"
+        ),
     )

@@ -6,7 +6,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bnjax.normalizers.batch import batch_axes, check_batch
+from bnjax.normalizers.batch import batch_axes, check_batch, updated_stats
 from bnjax.normalizers.moments import statistics_dtype
 from bnjax.normalizers.normalizer import (
     Mode,
@@ -53,17 +53,16 @@ def lp_norm(
     def standardize(stats: Stats, x: Array, /, *, mode: Mode, key: Array | None) -> tuple[Standardized, Stats]:
         del key
         if mode == "running":
-            mean = along_features(stats["mean"], x, feature_axis, "stats['mean']")
-            scale = scale_of(along_features(stats["spread"], x, feature_axis, "stats['spread']"))
+            mean = along_features(stats, "mean", x, feature_axis)
+            scale = scale_of(along_features(stats, "spread", x, feature_axis))
             return Standardized((x - mean) / scale, scale), stats
         axes = batch_axes(x, feature_axis)
         x = x.astype(statistics_dtype(x.dtype))
         mean = jnp.mean(x, axis=axes, keepdims=True)
         spread = _spread(x - mean, axes, p)
         scale = scale_of(spread)
-        fresh = {"mean": mean.ravel(), "spread": spread.ravel()}
-        updated = {part: momentum * stats[part] + (1 - momentum) * fresh[part] for part in fresh}
-        return Standardized((x - mean) / scale, scale), updated
+        batch = {"mean": mean.ravel(), "spread": spread.ravel()}
+        return Standardized((x - mean) / scale, scale), updated_stats(stats, batch, momentum)
 
     def initial_stats(x: Array) -> Stats:
         shape, dtype = (x.shape[feature_axis],), statistics_dtype(x.dtype)
@@ -93,10 +92,11 @@ def _spread(centered: Float[Array, "..."], axes: tuple[int, ...], p: Literal[1, 
 
 
 def _check_unique_maximum(x: Array, axes: tuple[int, ...], name: str) -> None:
+    x = x.astype(statistics_dtype(x.dtype))
     distance = jnp.abs(x - jnp.mean(x, axis=axes, keepdims=True))
     largest = jnp.max(distance, axis=axes, keepdims=True)
     # Two equal distances on both sides of the mean differ by the mean's rounding.
-    tied = distance >= largest - 4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=axes, keepdims=True)
+    tied = distance >= largest - 16 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=axes, keepdims=True)
     count = jnp.sum(tied, axis=axes).ravel()
     if bool((count > 1).any()):
         feature = int(jnp.argmax(count > 1))

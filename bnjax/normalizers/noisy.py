@@ -49,7 +49,10 @@ def noisy_batch_norm(
         if mode == "running":
             return Affine(slope, offset)
         if key is None:
-            raise ValueError("noisy_batch_norm needs key=jax.random.key(...) in batch mode, got None")
+            raise ValueError(
+                "noisy_batch_norm needs a key in batch mode, got None; pass key=jax.random.key(seed), or "
+                "rngs={'noise': key} to a model"
+            )
         dtype = statistics_dtype(x.dtype)
         a_feature = [1] * x.ndim
         a_feature[feature_axis] = x.shape[feature_axis]

@@ -4,11 +4,13 @@ Every normalizer of the library is one `standardize` function, handed to `build_
 """
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar, cast, get_args
+from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from bnjax.normalizers.moments import Moments, statistics_dtype
@@ -35,6 +37,7 @@ class Affine(NamedTuple):
     offset: Float[Array, "..."]
 
 
+@runtime_checkable
 class Standardize(Protocol):
     """`(stats, x, *, mode, key) -> (Standardized, stats)`."""
 
@@ -59,10 +62,11 @@ class Normalizer(NamedTuple):
         init: `init(x) -> (params, stats)`; parameters (`scale`, `bias`) and batch statistics to start from.
         apply: `apply(params, stats, x, *, mode="batch", key=None) -> (y, stats)`, the whole normalizer.
             `mode="batch"` uses the statistics of `x` and updates the running ones, `"running"` uses the running ones.
+            `init` needs no more than the shape of `x`, unless its docstring says so.
         standardize: `standardize(stats, x, *, mode, key) -> (Standardized, stats)`, the phase before the affine one.
         affine: `affine(params, x, *, mode, key) -> Affine`, the phase after it, as slope and offset.
-        check: `check(x)` raises on input that the normalizer can't take. `init` and `apply` call it, except on values
-            that are being traced (under `jax.jit`, `jax.grad`, …), which can't be looked at.
+        check: `check(x)` raises on input that the normalizer can't take statistics of; `apply` calls it where it does.
+            Values that are being traced (under `jax.jit`, `jax.grad`, …) can't be looked at; shapes are checked always.
     """
 
     name: str
@@ -82,6 +86,7 @@ def build_normalizer(
     epsilon: float,
     affine: AffinePhase,
     initial_stats: Callable[[Array], Stats] = lambda _: {},
+    uses_input: bool = True,
     check: Callable[[Array], None] = lambda _: None,
 ) -> Normalizer:
     """Assemble a `Normalizer` from its `standardize` function.
@@ -90,10 +95,12 @@ def build_normalizer(
         name: the name in tables and figures.
         standardize: the one function that makes this normalizer what it is.
         feature_axis: the axis of the features; not 0, which holds the rows.
-        epsilon: what `standardize` adds to the variance, ≥ 0. At 0, `check` refuses features that do not vary.
+        epsilon: what `standardize` adds to the variance, ≥ 0.
         affine: the affine phase, `learned_affine(...)` as a rule.
-        initial_stats: the statistics that `init` starts from.
-        check: what else to require of concrete input; called after the checks that all normalizers share.
+        initial_stats: the statistics that `init` starts from; none means that both modes are the same.
+        uses_input: whether `standardize` divides by a spread of `x`. If so, features that do not vary are refused at
+            `epsilon=0`.
+        check: what else to require of `x` in batch mode; called after the checks that all normalizers share.
 
     Raises:
         ValueError: `epsilon` is negative or not finite.
@@ -101,15 +108,22 @@ def build_normalizer(
     if not 0 <= epsilon < float("inf"):
         raise ValueError(f"{name} needs a finite epsilon >= 0, got {epsilon!r}")
 
+    def check_shared(x: Array) -> None:
+        # Also the constants of a function that is being traced are looked at, not traced.
+        with jax.ensure_compile_time_eval():
+            check_features(x, feature_axis, name)
+
     def check_input(x: Array) -> None:
-        check_features(x, feature_axis, name)
-        check(x)
-        if epsilon == 0 and is_concrete(x):
-            (_, scale), _ = standardize(initial_stats(x), x, mode="batch", key=jax.random.key(0))
-            _check_varies(x, scale, name)
+        x = jnp.asarray(x)
+        check_shared(x)
+        with jax.ensure_compile_time_eval():
+            check(x)
+            if uses_input and epsilon == 0 and is_concrete(x):
+                _check_varies(lambda x: standardize(initial_stats(x), x, mode="batch", key=None)[0], x, name)
 
     def init(x: Array) -> tuple[Params, Stats]:
-        check_input(x)
+        x = jnp.asarray(x)
+        check_shared(x)
         return affine.init(x), initial_stats(x)
 
     def apply(
@@ -117,10 +131,11 @@ def build_normalizer(
     ) -> tuple[Array, Stats]:
         if mode not in get_args(Mode):
             raise ValueError(f"{name} needs mode='batch' or mode='running', got {mode!r}")
-        if mode == "batch":
-            check_input(x)
+        x = jnp.asarray(x)
+        if mode == "running" and stats:
+            check_shared(x)
         else:
-            check_features(x, feature_axis, name)
+            check_input(x)
         standardized, stats = standardize(stats, x, mode=mode, key=key)
         slope, offset = affine.evaluate(params, x, mode=mode, key=key)
         return (slope * standardized.values + offset).astype(x.dtype), stats
@@ -130,7 +145,15 @@ def build_normalizer(
 
 def memoized(factory: Callable[P, T]) -> Callable[P, T]:
     """Let equal arguments give the same normalizer, so that a function compiled for it is compiled once."""
-    return cast(Callable[P, T], functools.lru_cache(maxsize=None, typed=True)(factory))
+    signature, cached = inspect.signature(factory), functools.lru_cache(maxsize=None)(factory)
+
+    @functools.wraps(factory)
+    def same(*args: P.args, **kwargs: P.kwargs) -> T:
+        arguments = signature.bind(*args, **kwargs)
+        arguments.apply_defaults()
+        return cached(*arguments.args, **arguments.kwargs)
+
+    return same
 
 
 def without_statistics(standardize_rows: Callable[[Array], Standardized]) -> Standardize:
@@ -166,29 +189,33 @@ def learned_affine(*, feature_axis: int, learned: bool = True, shift: float = 0.
         if not learned:
             one = jnp.ones((1,) * x.ndim, statistics_dtype(x.dtype))
             return Affine(one, shift * one)
-        scale = along_features(params["scale"], x, feature_axis, "params['scale']")
-        bias = along_features(params["bias"], x, feature_axis, "params['bias']")
+        scale, bias = (along_features(params, name, x, feature_axis) for name in ("scale", "bias"))
         return Affine(scale, bias + shift)
 
     return AffinePhase(init, evaluate)
 
 
-def along_features(vector: Array, x: Array, feature_axis: int, what: str) -> Array:
-    """Reshape one number a feature so that it broadcasts against `x`."""
-    features = x.shape[feature_axis]
-    if vector.shape != (features,):
+def entry(state: Params | Stats, name: str, features: int) -> Float[Array, " features"]:
+    """Return `state[name]`, which must hold one number for each of the features."""
+    if name not in state or jnp.shape(state[name]) != (features,):
+        got = f"shape {jnp.shape(state[name])}" if name in state else f"only the entries {sorted(state)}"
         raise ValueError(
-            f"{what} must hold one number for each of the {features} features on axis {feature_axis} of x "
-            f"{x.shape}, got shape {vector.shape}; call init(x) on input of this shape"
+            f"params or stats need an entry '{name}' with one number for each of the {features} features of x, got "
+            f"{got}; call init(x) on input of this shape"
         )
+    return jnp.asarray(state[name])
+
+
+def along_features(state: Params | Stats, name: str, x: Array, feature_axis: int) -> Array:
+    """Return `state[name]` in a shape that broadcasts against `x`."""
     shape = [1] * x.ndim
-    shape[feature_axis] = features
-    return vector.reshape(shape)
+    shape[feature_axis] = x.shape[feature_axis]
+    return entry(state, name, x.shape[feature_axis]).reshape(shape)
 
 
 def is_concrete(x: Array) -> bool:
     """Return whether the values of `x` can be looked at (they can't while JAX traces a function)."""
-    return not isinstance(x, jax.core.Tracer)
+    return not isinstance(x, Tracer)
 
 
 def check_features(x: Array, feature_axis: int, name: str) -> None:
@@ -200,7 +227,8 @@ def check_features(x: Array, feature_axis: int, name: str) -> None:
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
-            f"{name} needs real floating-point features, got dtype {x.dtype}; convert with x.astype(jnp.float32)"
+            f"{name} needs real floating-point features, got dtype {x.dtype}; convert integers with "
+            "x.astype(jnp.float32), split complex numbers into two features"
         )
     if x.ndim < 2:
         raise ValueError(f"{name} needs features of shape (rows, ..., features), got shape {x.shape}")
@@ -219,20 +247,20 @@ def check_features(x: Array, feature_axis: int, name: str) -> None:
         )
 
 
-def check_group_size(entries: int, group: str, name: str) -> None:
+def check_group_size(entries: int, group: str, name: str, *, remedy: str) -> None:
     """Raise ValueError unless the statistics of a group run over at least two entries."""
     if entries < 2:
         raise ValueError(
-            f"{name} needs at least 2 values for each {group}, got {entries}: one value has no variance; pass more "
-            "rows, or use mode='running' with known statistics"
+            f"{name} needs at least 2 values for each {group}, got {entries}: one value has no variance; {remedy}"
         )
 
 
-def _check_varies(x: Array, scale: Array, name: str) -> None:
-    # A constant feature's computed deviation is not zero but a rounding error of its mean.
-    still = scale <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)
+def _check_varies(standardize: Callable[[Array], Standardized], x: Array, name: str) -> None:
+    values, scale = standardize(x)
+    # A constant group's computed deviation is not 0 but its mean's rounding error. Centred twice, it is (almost) gone.
+    still = ~(standardize(values * scale).scale > scale / 2)
     if bool(still.any()):
-        where = [int(i) for i in jnp.argwhere(still)[0]]
+        where = [int(i) for i in jnp.argwhere(jnp.broadcast_to(still, x.shape))[0]]
         raise ValueError(
             f"{name} with epsilon=0 needs features that vary, but the group of x{where} has zero variance to "
             "rounding; drop that feature or use epsilon > 0"

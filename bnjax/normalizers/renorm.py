@@ -4,7 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from bnjax.normalizers.batch import batch_axes, check_batch, initial_stats, running_moments, updated_stats
+from bnjax.normalizers.batch import (
+    batch_axes,
+    batch_variant,
+    flat_stats,
+    initial_stats,
+    running_moments,
+    updated_stats,
+)
 from bnjax.normalizers.moments import moments
 from bnjax.normalizers.normalizer import (
     Mode,
@@ -45,8 +52,10 @@ def batch_renorm(
     Raises:
         ValueError: `r_max` < 1 or `d_max` < 0.
     """
-    if r_max < 1 or d_max < 0:
+    if not (r_max >= 1 and d_max >= 0):
         raise ValueError(f"batch_renorm needs r_max >= 1 and d_max >= 0, got r_max={r_max}, d_max={d_max}")
+    learned = learned_affine(feature_axis=feature_axis, learned=affine)
+    plain = batch_variant("batch_renorm", epsilon=epsilon, momentum=momentum, affine=learned, feature_axis=feature_axis)
 
     def standardize(stats: Stats, x: Array, /, *, mode: Mode, key: Array | None) -> tuple[Standardized, Stats]:
         del key
@@ -60,14 +69,14 @@ def batch_renorm(
         d = jnp.clip((batch.mean - running.mean) / running_scale, -d_max, d_max)
         if stop_gradient:
             r, d = jax.lax.stop_gradient((r, d))
-        return Standardized(r * values + d, scale / r), updated_stats(stats, batch, momentum)
+        return Standardized(r * values + d, scale / r), updated_stats(stats, flat_stats(batch), momentum)
 
     return build_normalizer(
         "batch_renorm",
         standardize,
         feature_axis=feature_axis,
         epsilon=epsilon,
-        affine=learned_affine(feature_axis=feature_axis, learned=affine),
+        affine=learned,
         initial_stats=lambda x: initial_stats(x, feature_axis),
-        check=lambda x: check_batch(x, feature_axis, "batch_renorm"),
+        check=plain.check,
     )

@@ -4,6 +4,7 @@ Each as derived and, where the paper prints something else, as printed. All at �
 `L̂ = L ∘ normalizer`, `g = ∇_y L` at the affine output, `ĝ = ∇_x L̂`, batch size m.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -94,6 +95,29 @@ def weight_gradient_printed(normalizer: Normalizer, case: Case) -> Comparison:
     return _compare(at, case, left, right, (1 + radius**2) * at.gradient_size)
 
 
+def weight_curvature(normalizer: Normalizer, case: Case) -> Comparison:
+    """S4, smoothness: for inputs with `XXᵀ = λ²I` the curvature along `∇_W L̂` is λ⁴ times the right side of S2.
+
+    The isometric case of the paper's theorem C.1, whose maximum over all inputs has no such closed form.
+    """
+    at, radius = _landscape(normalizer, case), _radius(case)
+    isometry = radius * jnp.linalg.qr(case.mixing)[0]
+    x = columns(case.x)
+    apply = applied(normalizer, case, {"scale": case.gamma, "bias": case.beta})
+
+    def loss(steps: Array) -> Array:
+        """The loss with the weights `W₀ + steps`, in units of σ/γ, where `X W₀` are the features."""
+        y = apply(x + at.formula.scale / case.gamma * (isometry @ steps))
+        return _loss(case, y)
+
+    origin = jnp.zeros_like(x)
+    gradient = jax.grad(loss)(origin)
+    _, curvature = jax.jvp(jax.grad(loss), (origin,), (gradient,))
+    left = jnp.sum(gradient * curvature, axis=0)
+    right = radius**4 * _curvature_formula(at, case)
+    return _compare(at, case, left, right, (1 + radius**4) * at.curvature_size)
+
+
 def nearest_optimum(normalizer: Normalizer, case: Case) -> Comparison:
     """S5: the loss does not see the length of W, so `Ŵ* = (⟨W₀,W*⟩/‖W*‖²) W*` is as good as W* and nearer to W₀.
 
@@ -134,10 +158,7 @@ def _landscape(normalizer: Normalizer, case: Case) -> Landscape:
     unit = formula.scale / case.gamma  # x = x₀ + unit · z makes ∂L̂/∂z the gradient in units of γ/σ
     apply = applied(normalizer, case, {"scale": case.gamma, "bias": case.beta})
 
-    width = 1 + jnp.abs(case.gamma)  # keeps the loss's curvature from growing with γ
-
-    def loss(y: Array) -> Array:
-        return jnp.sum(jnp.log(jnp.cosh(case.mixing @ (y / width))))
+    loss = partial(_loss, case)
 
     def normalized_loss(z: Array) -> Array:
         return loss(apply(x + unit * z))
@@ -151,6 +172,7 @@ def _landscape(normalizer: Normalizer, case: Case) -> Landscape:
     _, times_normalized = jax.jvp(jax.grad(loss), (output,), (normalized_gradient,))
     _, times_gradient = jax.jvp(jax.grad(loss), (output,), (gradient,))
     largest = jnp.maximum(jnp.max(jnp.abs(formula.values)), 1.0)
+    width = _width(case)
     gradient_size = largest**2 * (_squares(gradient) + len(x) / width**2)
     own_curvature = jnp.sqrt(gradient_size / len(x)) / jnp.abs(case.gamma)
     return Landscape(
@@ -164,6 +186,16 @@ def _landscape(normalizer: Normalizer, case: Case) -> Landscape:
         gradient_size=gradient_size,
         curvature_size=gradient_size * (4 / width**2 + own_curvature),
     )
+
+
+def _loss(case: Case, y: Array) -> Array:
+    """Return a loss that couples the rows, feature by feature, with curvature of both signs."""
+    return jnp.sum(jnp.sin(case.mixing @ (y / _width(case))))
+
+
+def _width(case: Case) -> Array:
+    """Return the width of the loss, which keeps its derivatives from growing with γ."""
+    return 1 + jnp.abs(case.gamma)
 
 
 def _gradient_norm_formula(at: Landscape, *, power: float) -> Array:

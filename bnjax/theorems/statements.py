@@ -106,6 +106,9 @@ SMOOTHNESS = [
     Statement("S3", "theorem 4.2, second part", smoothness.smaller_curvature_printed, _EXACT, _OPEN, "<=", "printed"),
     Statement("S4", "largest weight gradient", smoothness.weight_gradient, _EXACT, _OPEN),
     Statement("S4", "theorem 4.4", smoothness.weight_gradient_printed, _EXACT, _OPEN, "<=", "printed"),
+    Statement(
+        "S4 curvature", "curvature in weight space, isometric inputs", smoothness.weight_curvature, _EXACT, _OPEN
+    ),
     Statement("S5", "a nearer optimum", smoothness.nearest_optimum, _EXACT, frozen_batch_norm(epsilon=0.0)),
     Statement("S6", "the plain minima are kept", smoothness.kept_minima, _EXACT, batch_norm(epsilon=0.3)),
 ]

@@ -10,6 +10,8 @@ drawn as a mark on the axis's floor.
 from bnjax.reporting.figures.bars import survival_bars
 from bnjax.reporting.figures.canvas import save
 from bnjax.reporting.figures.curves import lines
+from bnjax.reporting.figures.dots import dots
+from bnjax.reporting.figures.grid import grid
 from bnjax.reporting.figures.maps import heat_maps
 
-__all__ = ["heat_maps", "lines", "save", "survival_bars"]
+__all__ = ["dots", "grid", "heat_maps", "lines", "save", "survival_bars"]

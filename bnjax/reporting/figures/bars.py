@@ -32,6 +32,7 @@ def survival_bars(
     caption: str,
     by: str = "normalizer",
     panels: str | None = None,
+    spread: str | None = None,
     log: bool = False,
     floor: float = ROUNDING,
 ) -> Figure:
@@ -46,6 +47,7 @@ def survival_bars(
         caption: The line below it: number of rows, seeds, dtype, data set.
         by: The key that tells the bars of a group apart.
         panels: The key that tells the panels apart, such as ``batch``; one panel if None.
+        spread: The key of the survival's spread, drawn as a whisker; none if None.
         log: Whether the axis is logarithmic.
         floor: What counts as zero; also the lower end of a logarithmic axis.
 
@@ -65,18 +67,14 @@ def survival_bars(
         size = (min(14.0, 2.2 + 0.26 * len(groups) * (len(series) + 0.7)), 1.5 + 2.5 * len(panel_names))
         figure, axes = framed(size, title, with_reasons(caption, rows, "survival"), len(panel_names))
         for axis, panel in zip(axes, panel_names, strict=True):
-            _scale_survival(axis, [row["survival"] for row in rows], log, floor)
+            reach = [None if row["survival"] is None else row["survival"] + _width(row, spread) for row in rows]
+            _scale_survival(axis, reach, log, floor)
             for index, name in enumerate(series):
                 offset = (index - (len(series) - 1) / 2) * 0.84 / len(series)
-                _bar_series(
-                    axis,
-                    centers + offset,
-                    [bars.get((panel, *group, name)) for group in groups],
-                    index,
-                    name,
-                    0.76 / len(series),
-                    floor,
-                )
+                own = [bars.get((panel, *group, name)) for group in groups]
+                values = [None if row is None else row["survival"] for row in own]
+                widths = [0.0 if row is None else _width(row, spread) for row in own]
+                _bar_series(axis, centers + offset, values, widths, index, name, 0.76 / len(series), floor)
             axis.set_title(f"{panels}: {panel}" if panels else "", loc="left", color=INK)
             axis.set_ylabel("survival (fraction of the norm)")
             axis.set_xlim(centers[0] - 0.6, centers[-1] + 0.6)
@@ -85,14 +83,18 @@ def survival_bars(
     return figure
 
 
-def _indexed(rows: Sequence[Row], by: str, panels: str | None) -> dict[tuple[Any, ...], float | None]:
+def _indexed(rows: Sequence[Row], by: str, panels: str | None) -> dict[tuple[Any, ...], Row]:
     bars = {}
     for row in rows:
         key = (row[panels] if panels else None, row["term"], row.get("part"), row[by])
         if key in bars:
             raise ValueError(f"two rows belong to the same bar {key}; keep one of them or set panels=")
-        bars[key] = row["survival"]
+        bars[key] = row
     return bars
+
+
+def _width(row: Row, spread: str | None) -> float:
+    return row[spread] or 0.0 if spread else 0.0
 
 
 def _scale_survival(axis: Axes, values: Sequence[float | None], log: bool, floor: float) -> None:
@@ -110,6 +112,7 @@ def _bar_series(
     axis: Axes,
     places: np.ndarray,
     values: Sequence[float | None],
+    widths: Sequence[float],
     index: int,
     name: Any,
     width: float,
@@ -129,8 +132,11 @@ def _bar_series(
         hatch=HATCHES[(index + index // len(COLORS)) % len(HATCHES)],
         label=str(name),
     )
-    for place, value, height in zip(places, values, heights, strict=True):
+    for place, value, height, half in zip(places, values, heights, widths, strict=True):
         zero = value is not None and value <= floor
+        if half and not zero:
+            axis.errorbar(place, height, half, color=INK, linewidth=1, capsize=2)
+            height += half
         if zero:
             axis.plot(
                 place,

@@ -1,0 +1,66 @@
+"""How do a few numbers compare, name by name? A line for each name, a dot for each number."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bnjax.reporting.figures.canvas import COLORS, INK, MARKERS, STYLE, distinct, framed, legend, power
+from bnjax.reporting.records import Row
+
+
+def dots(
+    rows: Sequence[Row],
+    *,
+    name: str,
+    value: str,
+    series: str,
+    title: str,
+    caption: str,
+    name_label: str | None = None,
+    value_label: str | None = None,
+    floor: float,
+) -> Figure:
+    """Draw numbers on a logarithmic axis, one line a name.
+
+    Args:
+        rows: rows with the keys below.
+        name: the key that names the lines.
+        value: the key of the number; one at or below `floor` is drawn hollow at the floor.
+        series: the key that tells the dots of a line apart.
+        title: the statement or question of the figure.
+        caption: the line below it.
+        name_label: what the lines are; `name` if None.
+        value_label: what the axis measures, with its unit; `value` if None.
+        floor: the lower end of the axis.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    if not rows:
+        raise ValueError("dots needs at least one row")
+    names = distinct(rows, name)
+    with mpl.rc_context(STYLE):
+        figure, (axis,) = framed((9.0, 1.8 + 0.22 * len(names)), title, caption)
+        axis.set_xscale("log")
+        for index, key in enumerate(distinct(rows, series)):
+            look = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 6}
+            own = [row for row in rows if row[series] == key]
+            for hollow in (False, True):
+                part = [row for row in own if (row[value] <= floor) == hollow]
+                axis.plot(
+                    [max(row[value], floor) for row in part],
+                    [names.index(row[name]) for row in part],
+                    linestyle="none",
+                    markeredgecolor=INK,
+                    markeredgewidth=0.6,
+                    **(look | ({"markerfacecolor": "white"} if hollow else {"label": str(key)})),
+                )
+        axis.axvline(floor, color="0.45", linestyle=":", linewidth=1)
+        axis.set_yticks(range(len(names)), [str(key) for key in names], fontsize=8)
+        axis.set_ylim(len(names) - 0.4, -0.6)
+        axis.xaxis.grid(visible=True)
+        axis.set_xlabel(f"{value_label or value} (hollow: at most {power(floor)})")
+        axis.set_ylabel(name_label or name)
+        legend(figure, axis, "")
+    return figure
