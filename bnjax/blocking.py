@@ -15,11 +15,12 @@ from bnjax.derivatives.transport import (
     HessianOperator,
     input_hessian_norms,
     output_hessian_norms,
+    pull_back,
     pulled_back,
 )
 from bnjax.normalizers.normalizer import Normalizer, Params, Stats
 from bnjax.parts import Part, SplitPart, carry_back
-from bnjax.problem import Problem, check_finite, pose, standardize
+from bnjax.problem import Problem, check_at_least_one, check_finite, pose, standardize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,12 +71,13 @@ class BlockingReport:
         from bnjax.reporting.tables import format_table
 
         rows, *shape = self.total_gradient.shape
+        survival = float(self.total_survival)
+        survives = f"of the whole gradient survives {survival:.3g}" if survival == survival else "it has no gradient"
         return format_table(
             [{name: value for name, value in row.items() if name != "normalizer"} for row in self.to_rows()],
             title=f"What gets back through {self.normalizer}",
             caption=f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}; loss (sum) "
-            f"{float(self.loss):.6g}, of which {float(self.value):.6g} at the expansion point; of the whole gradient "
-            f"survives {float(self.total_survival):.3g}",
+            f"{float(self.loss):.6g}, of which {float(self.value):.6g} at the expansion point; {survives}",
         )
 
     def plot(self) -> "Figure":
@@ -83,9 +85,13 @@ class BlockingReport:
         from bnjax.reporting.figures import survival_bars
 
         rows, *shape = self.total_gradient.shape
+        bars = [
+            {key: row[key] for key in ("term", "survival", "reason")} | {"part of the term": row["part"]}
+            for row in self.to_rows()
+        ]
         return survival_bars(
-            self.to_rows(),
-            by="part",
+            bars,
+            by="part of the term",
             title=f"What gets back through {self.normalizer}",
             caption=f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}",
         )
@@ -139,12 +145,13 @@ def blocking(
         >>> bool(report.terms["gradient"].survival < 1e-6), bool(report.terms["diagonal"].survival < 1e-6)
         (True, True)
     """
+    check_at_least_one("chunk", chunk)
     problem = pose(
         loss, normalizer, x, *row_arguments, params=params, stats=stats, key=key, expansion_point=expansion_point
     )
     standardized = standardize(problem)
     split = _terms(problem.row_heads(), problem.center, standardized, feature_axis=problem.feature_axis, chunk=chunk)
-    check_finite(split.losses, split.center_losses)
+    check_finite(split.losses, split.center_losses, split.gradients)
     norms = _hessian_norms(problem, standardized, chunk) if hessian_norms else (None, None)
     return _assemble(problem, split, *norms)
 
@@ -179,24 +186,19 @@ def term_hessian(
         ValueError: a name that is none of these, and as in `blocking`.
     """
     if (term, part) not in TERM_PARTS:
-        raise ValueError(f"term and part need to be one of {list(TERM_PARTS)}, got {(term, part)}")
+        raise ValueError(
+            f"term needs to be one of {TERMS} and part one of {PARTS} (the remainder has only 'total'), got {term!r} "
+            f"and {part!r}"
+        )
     if side not in ("input", "output"):
         raise ValueError(f"side needs to be 'input' or 'output', got {side!r}")
+    check_at_least_one("chunk", chunk)
     problem = pose(
         loss, normalizer, x, *row_arguments, params=params, stats=stats, key=key, expansion_point=expansion_point
     )
     index = TERM_PARTS.index((term, part))
-
-    fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
-
-    def field_at_output(standardized: Array) -> Array:
-        return fields(standardized)[index : index + 1]
-
-    if side == "input":
-        point, field_here = problem.x, pulled_back(problem.standardization, field_at_output)
-    else:
-        point, field_here = problem.standardization(problem.x), field_at_output
-    _, product = jax.linearize(field_here, point)
+    point = problem.x if side == "input" else standardize(problem)
+    _, product = jax.linearize(lambda at: _field(problem, index, at, side=side, chunk=chunk), point)
     matvec = jax.jit(lambda vector: product(vector.reshape(point.shape)).ravel())
     return HessianOperator(matvec, point.size, point.dtype)
 
@@ -216,6 +218,16 @@ def _output_norms(heads: RowHeads, center: Array, standardized: Array, *, featur
     return output_hessian_norms(fields, standardized, chunk=chunk)
 
 
+@partial(jax.jit, static_argnames=("side", "chunk"))
+def _field(problem: Problem, index: Array | int, point: Array, *, side: str, chunk: int) -> Array:
+    """Return the gradient field of the part number `index`, as a function of X or of Ŷ."""
+    fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
+    if side == "output":
+        return fields(point)[index]
+    at_output = fields(problem.standardization(point))[index]
+    return pull_back(problem.standardization, point, at_output[None])[0]
+
+
 @partial(jax.jit, static_argnames=("chunk",))
 def _input_norms(problem: Problem, *, chunk: int) -> Array:
     fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
@@ -228,6 +240,7 @@ def _hessian_norms(problem: Problem, standardized: Array, chunk: int) -> tuple[A
     return at_output, _input_norms(problem, chunk=chunk)
 
 
+@jax.jit
 def _assemble(problem: Problem, split: Terms, output_norms: Array | None, input_norms: Array | None) -> BlockingReport:
     output = jnp.concatenate([split.gradients, split.loss_gradient[None]])
     arrived, survival = carry_back(problem, output, jnp.append(split.rounding, 0.0))
@@ -244,7 +257,8 @@ def _assemble(problem: Problem, split: Terms, output_norms: Array | None, input_
 
     def term(name: str) -> SplitPart:
         parts = {other: part(TERM_PARTS.index((name, other))) for other in PARTS if (name, other) in TERM_PARTS}
-        return SplitPart(**parts.pop("total"), **{other: Part(**values) for other, values in parts.items()})
+        shared, individual = (Part(**parts[other]) if other in parts else None for other in PARTS[1:])
+        return SplitPart(**parts["total"], shared=shared, individual=individual)
 
     return BlockingReport(
         terms={name: term(name) for name in TERMS},

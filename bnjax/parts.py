@@ -1,5 +1,6 @@
 """How much of a part of the loss survives the way back? The measured parts that all reports are made of."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,8 +11,9 @@ from jaxtyping import Array, Float
 from bnjax.derivatives.transport import pull_back
 from bnjax.problem import Problem
 
-# The reason reported beside a survival that does not exist: its denominator is zero to rounding.
+# The reasons reported beside a survival that does not exist: its denominator is zero to rounding, or there is none.
 NO_GRADIENT = "no gradient at the output"
+NOT_FINITE = "gradient not finite"
 
 
 @jax.tree_util.register_dataclass
@@ -48,18 +50,18 @@ class Part:
 
     def to_row(self) -> dict:
         """Return the part's numbers as a flat table row; a survival that does not exist is None, with a `reason`."""
-        survival = float(self.survival)
+        survival, norm = float(self.survival), float(self.gradient_norm_output)
         row = {
             "value": float(self.value),
-            "gradient_norm_output": float(self.gradient_norm_output),
+            "gradient_norm_output": norm,
             "gradient_norm_input": float(self.gradient_norm_input),
         }
         if self.hessian_norm_output is not None and self.hessian_norm_input is not None:
             row["hessian_norm_output"] = float(self.hessian_norm_output)
             row["hessian_norm_input"] = float(self.hessian_norm_input)
-        row["survival"] = None if survival != survival else survival
-        row["reason"] = NO_GRADIENT if survival != survival else ""
-        return row
+        if math.isnan(survival):
+            return {**row, "survival": None, "reason": NO_GRADIENT if math.isfinite(norm) else NOT_FINITE}
+        return {**row, "survival": survival, "reason": ""}
 
 
 @jax.tree_util.register_dataclass

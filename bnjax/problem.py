@@ -1,14 +1,16 @@
 """What is asked of a batch? A loss, a normalizer and features, checked once and passed on as one value."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bnjax.derivatives.heads import as_pytree
+from bnjax.derivatives.heads import LogitsHead, as_pytree
 from bnjax.derivatives.terms import RowHeads
+from bnjax.normalizers.moments import statistics_dtype
 from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats, is_concrete
 
 
@@ -72,10 +74,13 @@ def pose(
     `jax.jit` or `jax.grad`.
 
     Raises:
-        TypeError: features or loss that are not real floating-point numbers.
+        TypeError: features or loss that are not real floating-point numbers, a loss that does not take the given row
+            arguments, and what is no function or normalizer at all.
         ValueError: shapes that do not fit together, a loss that is not a scalar, NaN or infinite features, and what
             the normalizer refuses.
     """
+    if not isinstance(normalizer, Normalizer):
+        raise TypeError(f"normalizer needs to be one that was made, such as batch_norm(), got {normalizer!r}")
     x = jnp.asarray(x)
     normalizer.check(x)
     initial_params, initial_stats = normalizer.init(x)
@@ -85,14 +90,11 @@ def pose(
     for index, leaf in enumerate(jax.tree.leaves(row_arguments)):
         if leaf.ndim == 0 or len(leaf) != len(x):
             raise ValueError(
-                f"row argument {index} needs one entry for each of the {len(x)} rows of x, got shape {leaf.shape}"
+                f"row argument {index} needs one entry for each of the {len(x)} rows of x, got shape {leaf.shape}; a "
+                "list counts as a tree of arguments, so pass numbers as one array"
             )
-    center = jnp.asarray(expansion_point, x.dtype)
-    if jnp.broadcast_shapes(center.shape, x.shape[1:]) != x.shape[1:]:
-        raise ValueError(f"expansion_point needs a shape that broadcasts to a row {x.shape[1:]}, got {center.shape}")
-    if is_concrete(center) and not bool(jnp.isfinite(center).all()):
-        raise ValueError("expansion_point needs finite coordinates")
-    center = jnp.broadcast_to(center, x.shape[1:])
+    _check_signature(loss, len(row_arguments))
+    center = _center(expansion_point, x)
     problem = Problem(as_pytree(loss), x, row_arguments, params, stats, key, center, normalizer)
     _check_loss(problem)
     return problem
@@ -104,10 +106,26 @@ def standardize(problem: Problem) -> Float[Array, "n ..."]:
     return problem.standardization(problem.x)
 
 
-def check_finite(losses: Float[Array, " n"], center_losses: Float[Array, " n"]) -> None:
-    """Raise ValueError naming the first row whose loss is not finite, where values are known."""
+def check_at_least_one(name: str, value: int) -> None:
+    """Raise ValueError unless an option is an integer from 1 on."""
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} needs to be an integer >= 1, got {value!r}")
+
+
+def check_finite(
+    losses: Float[Array, " n"], center_losses: Float[Array, " n"], gradients: Float[Array, "p n ..."]
+) -> None:
+    """Raise ValueError naming the first row whose loss or gradients are not finite, where values are known."""
+    if not is_concrete(losses):
+        return
     finite = jnp.isfinite(losses) & jnp.isfinite(center_losses)
-    if not is_concrete(finite) or bool(finite.all()):
+    if bool(finite.all()):
+        finite = jnp.isfinite(gradients).all(axis=(0, *range(2, gradients.ndim)))
+        if not bool(finite.all()):
+            raise ValueError(
+                f"the loss needs finite derivatives at every row and at the expansion point, got others for row "
+                f"{int(jnp.argmin(finite))}; choose another expansion_point (a root or a norm has no derivatives at 0)"
+            )
         return
     row = int(jnp.argmin(finite))
     raise ValueError(
@@ -120,9 +138,47 @@ def check_finite(losses: Float[Array, " n"], center_losses: Float[Array, " n"]) 
 def _with_keys_of(initial: dict[str, Array], given: dict[str, Array] | None, what: str, name: str) -> dict[str, Array]:
     if given is None:
         return initial
-    if set(given) != set(initial):
-        raise ValueError(f"{what} of {name} needs the entries {sorted(initial)}, got {sorted(given)}; see its init(x)")
-    return {key: jnp.asarray(value) for key, value in given.items()}
+    if not isinstance(given, Mapping) or set(given) != set(initial):
+        got = sorted(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
+        raise ValueError(f"{what} of {name} needs a dict with entries {sorted(initial)}, got {got}; see its init(x)")
+    arrays = {key: jnp.asarray(value) for key, value in given.items()}
+    for key, value in arrays.items():
+        if value.shape != initial[key].shape:
+            raise ValueError(
+                f"{what}[{key!r}] of {name} needs shape {initial[key].shape}, got {value.shape}; see its init(x)"
+            )
+    return arrays
+
+
+def _center(expansion_point: float | Array, x: Array) -> Array:
+    center, row = jnp.asarray(expansion_point), x.shape[1:]
+    if jnp.iscomplexobj(center):
+        raise TypeError(f"expansion_point needs real coordinates, got dtype {center.dtype}")
+    fits = center.ndim <= len(row) and all(
+        own in (1, wanted) for own, wanted in zip(center.shape[::-1], row[::-1], strict=False)
+    )
+    if not fits:
+        raise ValueError(f"expansion_point needs a shape that broadcasts to a row {row}, got {center.shape}")
+    with jax.ensure_compile_time_eval():
+        if is_concrete(center) and not bool(jnp.isfinite(center).all()):
+            raise ValueError(f"expansion_point needs finite coordinates, got {center}")
+    return jnp.broadcast_to(center.astype(statistics_dtype(x.dtype)), row)
+
+
+def _check_signature(loss: Callable[..., Array], count: int) -> None:
+    if not callable(loss):
+        raise TypeError(f"the loss needs to be a function loss(y_row, ...), got {loss!r}")
+    try:
+        signature = inspect.signature(loss.outer if isinstance(loss, LogitsHead) else loss)
+    except ValueError:  # Some built-in functions do not tell.
+        return
+    try:
+        signature.bind(*[None] * (1 + count))
+    except TypeError as error:
+        raise TypeError(
+            f"the loss needs to take a row and the {count} row arguments that were passed, but of its arguments "
+            f"({', '.join(signature.parameters)}): {error}; pass after x what it needs, one entry a row"
+        ) from error
 
 
 def _check_loss(problem: Problem) -> None:
@@ -133,6 +189,8 @@ def _check_loss(problem: Problem) -> None:
     shape = jax.eval_shape(row_losses)
     if getattr(shape, "shape", None) != problem.x.shape[:1]:
         got = [leaf.shape[1:] for leaf in jax.tree.leaves(shape)]
-        raise ValueError(f"the loss of one row needs to be one scalar, got shape {got[0] if len(got) == 1 else got}")
+        raise ValueError(
+            f"the loss of one row needs to be one scalar, got shape {got[0] if len(got) == 1 else got}; reduce it"
+        )
     if not jnp.issubdtype(shape.dtype, jnp.floating):
-        raise TypeError(f"the loss needs to be a real floating-point number, got dtype {shape.dtype}")
+        raise TypeError(f"the loss needs to be a real floating-point number, got dtype {shape.dtype}; convert it")

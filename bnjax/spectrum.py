@@ -13,7 +13,7 @@ from bnjax.derivatives.orders import order_gradients
 from bnjax.derivatives.terms import RowHeads, mean_over_positions
 from bnjax.normalizers.normalizer import Normalizer, Params, Stats
 from bnjax.parts import Part, SplitPart, carry_back
-from bnjax.problem import Problem, check_finite, pose, standardize
+from bnjax.problem import Problem, check_at_least_one, check_finite, pose, standardize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,8 +118,7 @@ def spectrum(
     Raises:
         TypeError, ValueError: as in `blocking`, and for `max_order` < 1.
     """
-    if max_order < 1:
-        raise ValueError(f"spectrum needs max_order >= 1, got {max_order}")
+    check_at_least_one("max_order", max_order)
     problem = pose(
         loss, normalizer, x, *row_arguments, params=params, stats=stats, key=key, expansion_point=expansion_point
     )
@@ -131,7 +130,7 @@ def spectrum(
         feature_axis=problem.feature_axis,
         max_order=max_order,
     )
-    check_finite(orders.losses, orders.center_losses)
+    check_finite(orders.losses, orders.center_losses, orders.total)
     return _assemble(problem, orders, standardized - problem.center)
 
 
@@ -163,6 +162,7 @@ def _orders(heads: RowHeads, center: Array, standardized: Array, *, feature_axis
     return _Orders(total, shared, loss_gradient, losses, center_losses)
 
 
+@jax.jit
 def _assemble(problem: Problem, orders: _Orders, delta: Array) -> SpectrumReport:
     count = len(orders.total)
     rest = orders.loss_gradient - jnp.sum(orders.total, axis=0)
@@ -172,7 +172,10 @@ def _assemble(problem: Problem, orders: _Orders, delta: Array) -> SpectrumReport
     axes = tuple(range(1, output.ndim))
     sizes = jnp.sqrt(jnp.sum(jnp.square(orders.total), axis=axes))
     everything = jnp.sum(sizes) + jnp.linalg.norm(orders.loss_gradient.ravel())
-    rounding = 256 * jnp.finfo(output.dtype).eps * jnp.append(jnp.tile(sizes, 3), everything)
+    # An order that is zero by symmetry comes out as the rounding of those before it.
+    before = jnp.pad(sizes, (2, 0))
+    scales = jnp.maximum(sizes, jnp.maximum(before[1:-1], before[:-2]))
+    rounding = 256 * jnp.finfo(output.dtype).eps * jnp.append(jnp.tile(scales, 3), everything)
     arrived, survival = carry_back(problem, output, jnp.append(rounding, 0.0))
 
     # A homogeneous polynomial of degree k is its gradient times its argument over k.

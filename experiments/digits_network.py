@@ -1,5 +1,6 @@
 """A small network for the embedded digits, cut in two at its normalizer: trunk → normalizer → ReLU → head."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -85,7 +86,7 @@ def train_digits_network(
     model = DigitsNetwork(norm, features, hidden, convolutional, dtype)
     init_key, batch_key = jax.random.split(jax.random.key(seed))
     images, labels = jnp.asarray(train.images, dtype), jnp.asarray(train.labels)
-    variables = model.init(init_key, images[:2])
+    variables = jax.jit(model.init)(init_key, images[:2])
     optimizer = optax.adam(3e-3)
 
     def step(state, key):
@@ -116,7 +117,7 @@ def train_digits_network(
     return TrainedNetwork(
         head=cross_entropy_head(jax.tree_util.Partial(logits_of, params)),
         norm_params=params["normalization"],
-        features=model.apply({"params": params}, jnp.asarray(test.images, dtype), method="trunk"),
+        features=jax.jit(partial(model.apply, method="trunk"))({"params": params}, jnp.asarray(test.images, dtype)),
         labels=test.labels,
         data=test.name,
         accuracy=float(jnp.mean(right[-100:])),

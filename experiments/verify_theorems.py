@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -106,7 +105,7 @@ def random_shapes(seed: int, count: int) -> list[tuple[int, ...]]:
 def _try(statement: Statement, shape: tuple[int, ...], dtype: str, config: Config) -> dict[str, Any]:
     """Try one statement on random cases of one shape, all of them compiled together."""
     keys = jax.random.split(jax.random.key(config.seed), config.cases)
-    cases = jax.vmap(partial(draw_case, shape=shape, dtype=jnp.dtype(dtype)))(keys)
+    cases = jax.jit(jax.vmap(partial(draw_case, shape=shape, dtype=dtype)))(keys)
 
     @jax.jit
     @jax.vmap

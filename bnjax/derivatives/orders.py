@@ -10,12 +10,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax.experimental import jet
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 from jaxtyping import Array, Float
 
 from bnjax.derivatives.heads import LogitsHead
 from bnjax.derivatives.piecewise_linear import is_piecewise_linear
 from bnjax.derivatives.reference import nested_taylor_coefficients
+
+# Taylor rules that fail: `pow` is NaN at and below 0, the others raise beside a scalar.
+_FAULTY = {"pow", "max", "min", "clamp"}
 
 
 def order_gradients(
@@ -66,6 +69,12 @@ def _has_rules(jaxpr: Jaxpr) -> bool:
         if equation.primitive.name == "jit" and isinstance(inner, ClosedJaxpr):
             if not _has_rules(inner.jaxpr):
                 return False
-        elif equation.primitive not in jet.jet_rules or equation.primitive.name.startswith("custom"):
+        elif equation.primitive not in jet.jet_rules or not _rule_holds(equation):
             return False
     return True
+
+
+def _rule_holds(equation: JaxprEqn) -> bool:
+    name = equation.primitive.name
+    is_complex = any(jnp.iscomplexobj(atom.aval) for atom in equation.invars)
+    return not (name.startswith("custom") or name in _FAULTY or is_complex)

@@ -53,5 +53,5 @@ def _varying(jaxpr: Jaxpr, inputs: Sequence[bool]) -> list[bool]:
         else:
             outputs = [any(marks)] * len(equation.outvars)
         for variable, mark in zip(equation.outvars, outputs, strict=True):
-            varies[variable] = mark and jnp.issubdtype(variable.aval.dtype, jnp.inexact)
+            varies[variable] = mark and jnp.issubdtype(jnp.result_type(variable.aval), jnp.inexact)
     return [read(atom) for atom in jaxpr.outvars]

@@ -67,7 +67,7 @@ def reference_terms(
     def quadratic(matrices: Array) -> Callable[[Array], Array]:
         def term(y: Array) -> Array:
             deltas = (y - center).reshape(len(y), size)
-            return 0.5 * sum(delta @ matrix @ delta for delta, matrix in zip(deltas, matrices, strict=True))
+            return 0.5 * jnp.einsum("id,ide,ie", deltas, matrices, deltas)
 
         return term
 
@@ -90,24 +90,24 @@ def reference_terms(
         ("off_diagonal", "individual"): quadratic(off_diagonals - mean_off_diagonal),
         ("remainder", "total"): remainder,
     }
-    return {key: _differentiate(term, standardization, x) for key, term in functions.items()}
 
+    # Stacked, so that what they share is differentiated, and compiled, once.
+    def at_output(y: Array) -> Array:
+        return jnp.stack([term(y) for term in functions.values()])
 
-def _differentiate(
-    term: Callable[[Array], Array], standardization: Callable[[Array], Array], x: Array
-) -> ReferenceTerm:
-    y = standardization(x)
+    def at_input(x: Array) -> Array:
+        return at_output(standardization(x))
 
-    def composed(x: Array) -> Array:
-        return term(standardization(x))
-
-    return ReferenceTerm(
-        term(y),
-        jax.grad(term)(y),
-        jax.grad(composed)(x),
-        jax.hessian(term)(y).reshape(x.size, x.size),
-        jax.hessian(composed)(x).reshape(x.size, x.size),
+    y, flat = standardization(x), (len(functions), x.size, x.size)
+    derivatives = zip(
+        at_output(y),
+        jax.jacrev(at_output)(y),
+        jax.jacrev(at_input)(x),
+        jax.hessian(at_output)(y).reshape(flat),
+        jax.hessian(at_input)(x).reshape(flat),
+        strict=True,
     )
+    return {key: ReferenceTerm(*term) for key, term in zip(functions, derivatives, strict=True)}
 
 
 def nested_taylor_coefficients(

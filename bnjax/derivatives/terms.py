@@ -6,7 +6,7 @@ batch `Ŷ` to the term's gradient there. The coefficients `g_i` and `H_i` at `c`
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +36,14 @@ class RowHeads(NamedTuple):
     offset: Float[Array, "..."]
     row_arguments: tuple[Array, ...]
 
-    def map_rows(self, function: Callable, *row_arrays: Array, point: Array | None = None) -> Array:
+    def map_rows(self, function: Callable, *row_arrays: Array, point: Array | None = None) -> Any:
         """Return `function(head_i, [point,] *row_i, *arguments_i)` for every row i.
 
         What all rows have in common (`point`, and the affine phase unless it differs by row) is not batched, so that
         what follows from it alone is computed once.
         """
 
-        def one_row(slope: Array, offset: Array, point: Array | None, *rest: Array) -> Array:
+        def one_row(slope: Array, offset: Array, point: Array | None, *rest: Array) -> Any:
             common = () if point is None else (point,)
             return function(behind_affine(self.head, slope, offset), *common, *rest)
 

@@ -21,8 +21,9 @@ def pull_back(
     standardization: Standardization, x: Float[Array, "n ..."], gradients: Float[Array, "p n ..."]
 ) -> Float[Array, "p n ..."]:
     """Return `Jᵀ G` for each of the p stacked gradients `G` at the standardization's output."""
-    _, transpose = jax.vjp(standardization, x)
-    return jax.vmap(lambda gradient: transpose(gradient)[0])(gradients)
+    y, transpose = jax.vjp(standardization, x)
+    # A head may compute in another precision than the features have.
+    return jax.vmap(lambda gradient: transpose(gradient)[0])(gradients.astype(y.dtype))
 
 
 def pulled_back(standardization: Standardization, fields: GradientFields) -> GradientFields:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
@@ -13,7 +14,7 @@ class Moments(NamedTuple):
     variance: Float[Array, "..."]
 
 
-def statistics_dtype(dtype: jnp.dtype) -> jnp.dtype:
+def statistics_dtype(dtype: DTypeLike) -> jnp.dtype:
     """Return the dtype of moments and running statistics: float32 for half precision, else the input's."""
     return jnp.promote_types(dtype, jnp.float32)
 

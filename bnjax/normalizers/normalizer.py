@@ -6,12 +6,12 @@ Every normalizer of the library is one `standardize` function, handed to `build_
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar, get_args, runtime_checkable
+from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.normalizers.moments import Moments, statistics_dtype
 
@@ -71,11 +71,11 @@ class Normalizer(NamedTuple):
 
     name: str
     feature_axis: int
-    init: Callable[[Array], tuple[Params, Stats]]
+    init: Callable[[ArrayLike], tuple[Params, Stats]]
     apply: Callable[..., tuple[Array, Stats]]
     standardize: Standardize
     affine: Callable[..., Affine]
-    check: Callable[[Array], None]
+    check: Callable[[ArrayLike], None]
 
 
 def build_normalizer(
@@ -113,7 +113,7 @@ def build_normalizer(
         with jax.ensure_compile_time_eval():
             check_features(x, feature_axis, name)
 
-    def check_input(x: Array) -> None:
+    def check_input(x: ArrayLike) -> None:
         x = jnp.asarray(x)
         check_shared(x)
         with jax.ensure_compile_time_eval():
@@ -121,15 +121,15 @@ def build_normalizer(
             if uses_input and epsilon == 0 and is_concrete(x):
                 _check_varies(lambda x: standardize(initial_stats(x), x, mode="batch", key=None)[0], x, name)
 
-    def init(x: Array) -> tuple[Params, Stats]:
+    def init(x: ArrayLike) -> tuple[Params, Stats]:
         x = jnp.asarray(x)
         check_shared(x)
         return affine.init(x), initial_stats(x)
 
     def apply(
-        params: Params, stats: Stats, x: Array, *, mode: Mode = "batch", key: Array | None = None
+        params: Params, stats: Stats, x: ArrayLike, *, mode: str = "batch", key: Array | None = None
     ) -> tuple[Array, Stats]:
-        if mode not in get_args(Mode):
+        if mode not in ("batch", "running"):
             raise ValueError(f"{name} needs mode='batch' or mode='running', got {mode!r}")
         x = jnp.asarray(x)
         if mode == "running" and stats:

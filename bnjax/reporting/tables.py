@@ -61,7 +61,10 @@ def format_table(
     for row in rows:
         table.add_row(*(format_value(row[name]) if name in row else "" for name in names))
     text = StringIO()
-    console = Console(file=text, width=_UNLIMITED, color_system=None, force_terminal=False, markup=False)
+    # In a notebook rich would show the table itself rather than write it into the text.
+    console = Console(
+        file=text, width=_UNLIMITED, color_system=None, force_terminal=False, force_jupyter=False, markup=False
+    )
     console.print(table)
     lines = [line.rstrip() for line in text.getvalue().rstrip("\n").splitlines()]
     note_width = max(80, *map(len, lines)) if lines else 80

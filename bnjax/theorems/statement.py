@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from bnjax.normalizers.normalizer import Normalizer
@@ -85,7 +86,7 @@ class Statement(NamedTuple):
     form: Literal["derived", "printed"] = "derived"
 
 
-def draw_case(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Case:
+def draw_case(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Case:
     """Draw a random case; the features' means are up to 100 times their standard deviations, which span 10⁻² to 10²."""
     keys = iter(jax.random.split(key, 16))
     *batch, features = shape

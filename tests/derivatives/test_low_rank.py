@@ -1,0 +1,97 @@
+"""The factors of a Hessian behind piecewise-linear logits give what the dense Hessian gives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnjax import cross_entropy_head, logits_head
+from bnjax.derivatives import is_piecewise_linear, low_rank_hessian
+from tests.comparison import assert_close
+
+DRAWN = np.random.default_rng(1)
+MANY, FEW = jnp.asarray(DRAWN.normal(size=(32, 8))), jnp.asarray(DRAWN.normal(size=(8, 3)))
+KERNEL = jnp.asarray(DRAWN.normal(size=(3, 3, 2, 4)))
+
+
+def relu(row):
+    return jax.nn.relu(row @ MANY[:5] + 0.1) @ FEW
+
+
+def leaky_relu(row):
+    return jax.nn.leaky_relu(row @ MANY[:5]) @ FEW
+
+
+def maxout(row):
+    return jnp.max((row @ MANY[:5]).reshape(2, 4), axis=0) @ FEW[:4]
+
+
+def absolute(row):
+    return jnp.abs(row @ MANY[:5]) @ FEW
+
+
+def more_logits_than_features(row):
+    return jax.nn.relu(row @ MANY[:2])
+
+
+def convolution(row):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    maps = jax.lax.conv_general_dilated(row[None], KERNEL, (1, 1), "SAME", dimension_numbers=numbers)
+    pooled = jax.lax.reduce_window(jax.nn.relu(maps), -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    return jnp.mean(pooled[0], axis=(0, 1)) @ FEW[:4]
+
+
+def squared_error(logits, target):
+    return jnp.sum((logits - target) ** 2) + jnp.prod(logits[:2])
+
+
+LOGITS = {
+    "relu": (relu, (5,)),
+    "leaky_relu": (leaky_relu, (5,)),
+    "maxout": (maxout, (5,)),
+    "absolute": (absolute, (5,)),
+    "more_logits_than_features": (more_logits_than_features, (2,)),
+    "convolution_and_pooling": (convolution, (4, 4, 2)),
+}
+
+
+@pytest.mark.parametrize("outer", ["cross_entropy", "squared_error"])
+@pytest.mark.parametrize("name", LOGITS)
+def test_everything_the_factors_offer_is_that_of_the_dense_hessian(name, outer):
+    logits, shape = LOGITS[name]
+    head = cross_entropy_head(logits) if outer == "cross_entropy" else logits_head(logits, squared_error)
+    row, vector = (jnp.asarray(np.random.default_rng(seed).normal(size=shape)) for seed in (0, 1))
+    assert is_piecewise_linear(logits, row)
+
+    @jax.jit
+    def both(row, vector):
+        hessian = low_rank_hessian(head, row, jnp.array(1))
+        found = (
+            hessian.diagonal(),
+            hessian.product(vector),
+            hessian.off_diagonal_product(vector),
+            hessian.squared_norm(),
+            hessian.off_diagonal_squared_norm(),
+        )
+        dense = jax.hessian(head)(row, jnp.array(1)).reshape(row.size, row.size)
+        diagonal, off = jnp.diag(dense), dense - jnp.diag(jnp.diag(dense))
+        products = [(matrix @ vector.ravel()).reshape(shape) for matrix in (dense, off)]
+        return found, (diagonal.reshape(shape), *products, jnp.sum(dense**2), jnp.sum(off**2))
+
+    for actual, expected in zip(*both(row, vector), strict=True):
+        assert_close(actual, expected, order=2, scale=1 + float(jnp.abs(expected).max()))
+
+
+def test_the_hessian_of_softmax_is_diag_p_minus_p_p_and_holds_no_label():
+    row = jnp.array([0.4, -0.3, 0.9])
+    p = jax.nn.softmax(row)
+    for label in jnp.arange(3):
+        hessian = low_rank_hessian(cross_entropy_head(lambda row: row), row, label)
+        assert_close(hessian.core, jnp.diag(p) - jnp.outer(p, p), order=2)
+        assert_close(hessian.diagonal(), p * (1 - p), order=2)
+
+
+def test_a_flat_head_has_a_zero_hessian():
+    hessian = low_rank_hessian(logits_head(relu, lambda logits: jnp.sum(logits)), jnp.ones(5))
+    assert_close(hessian.diagonal(), jnp.zeros(5))
+    assert_close(hessian.squared_norm(), 0.0)

@@ -1,0 +1,95 @@
+"""Gradients and Hessians of terms arrive before the normalizer as the chain rule says, second derivatives included."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnjax.derivatives import TERM_PARTS, HessianOperator, pull_back, pulled_back, terms
+from bnjax.derivatives.transport import DENSE_LIMIT, input_hessian_norms, output_hessian_norms
+from tests.comparison import assert_close
+from tests.derivatives.cases import CASES, compiled_fast, reference, sorted_terms
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_input_gradients_are_those_of_the_composed_term(name):
+    problem, wanted = CASES[name].problem, reference(name)
+    arrived = pull_back(problem.standardization, problem.x, sorted_terms(name).gradients)
+    for index, key in enumerate(TERM_PARTS):
+        scale = max(1.0, float(jnp.abs(wanted[key[0], "total"].input_gradient).max()))
+        assert_close(arrived[index], wanted[key].input_gradient, order=2, scale=scale)
+
+
+@pytest.mark.parametrize("name", ["tanh_rows_off_center", "relu_maps"])
+def test_hessians_on_both_sides_are_those_of_the_composed_term(name):
+    wanted = reference(name)
+
+    @compiled_fast
+    def hessians(problem):
+        def fields(standardized):
+            heads, axis = problem.row_heads(), problem.feature_axis
+            return terms(heads, problem.center, standardized, feature_axis=axis).gradients
+
+        at_input = pulled_back(problem.standardization, fields)
+        return jax.jacfwd(fields)(problem.standardization(problem.x)), jax.jacfwd(at_input)(problem.x)
+
+    for index, key in enumerate(TERM_PARTS):
+        size = CASES[name].problem.x.size
+        at_output, at_input = (dense[index].reshape(size, size) for dense in hessians(CASES[name].problem))
+        assert_close(at_output, wanted[key].output_hessian, order=2, scale=10.0)
+        assert_close(at_input, wanted[key].input_hessian, order=3, scale=10.0)
+
+
+WEIGHTS = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2)))
+
+
+def two_fields(y):
+    """The gradients of `Σ w_ij y_ij³ / 6` and of half the squared length of each row's sum."""
+    return jnp.stack([WEIGHTS * y**2 / 2, jnp.broadcast_to(jnp.sum(y, axis=1, keepdims=True), y.shape)])
+
+
+def test_hessian_norms_at_the_output_have_their_closed_form():
+    y = jnp.arange(6.0).reshape(3, 2)
+    expected = [jnp.linalg.norm(WEIGHTS * y), jnp.sqrt(3 * 2.0**2)]
+    for chunk in (1, 64):
+        assert_close(output_hessian_norms(two_fields, y, chunk=chunk), jnp.array(expected), order=2)
+
+
+def test_hessian_norms_at_the_input_are_those_of_the_dense_hessians():
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(3, 2)))
+    at_input = pulled_back(lambda x: jnp.sin(x) * jnp.sum(x), two_fields)
+    dense = jax.jacfwd(at_input)(x).reshape(2, -1)
+    for chunk in (1, 4):
+        assert_close(input_hessian_norms(at_input, x, chunk=chunk), jnp.linalg.norm(dense, axis=1), order=2)
+
+
+def test_gradients_of_a_more_precise_head_are_carried_back_in_the_precision_of_the_features():
+    x, gradients = jnp.ones((3, 2), jnp.float32), jnp.ones((1, 3, 2), jnp.float64)
+    assert pull_back(lambda x: 2 * x, x, gradients).dtype == jnp.float32
+
+
+MATRIX = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4)))
+OPERATOR = HessianOperator(lambda vector: MATRIX @ vector, 4, MATRIX.dtype)
+
+
+def test_an_operator_multiplies_vectors_and_matrices():
+    assert OPERATOR.shape == (4, 4)
+    assert OPERATOR.dtype == jnp.float64
+    assert_close(OPERATOR @ MATRIX[0], MATRIX @ MATRIX[0])
+    assert_close(OPERATOR @ MATRIX[:, :3], MATRIX @ MATRIX[:, :3])
+
+
+def test_a_dense_operator_is_its_matrix_column_by_column():
+    assert_close(OPERATOR.dense(), MATRIX)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 4), (), (4, 1, 1)])
+def test_an_operator_names_the_shapes_that_it_multiplies(shape):
+    with pytest.raises(ValueError, match=r"of shape \(4, 4\) needs \(4,\) or \(4, m\), got"):
+        OPERATOR @ jnp.ones(shape)
+
+
+def test_a_dense_matrix_over_the_limit_is_refused_before_anything_is_computed():
+    size = DENSE_LIMIT + 1
+    with pytest.raises(ValueError, match=rf"at most {DENSE_LIMIT} rows, got {size}; use products"):
+        HessianOperator(pytest.fail, size, jnp.dtype("float64")).dense()

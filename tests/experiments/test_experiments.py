@@ -1,0 +1,105 @@
+"""Every experiment and benchmark runs through its real entry in smoke mode and keeps the contract of its table."""
+
+import functools
+import json
+import runpy
+import sys
+from importlib import import_module
+
+import pytest
+
+from bnjax.derivatives.terms import TERM_PARTS
+
+COLUMNS = {
+    "experiments.hessian_blocking": {
+        "normalizer",
+        "batch",
+        "term",
+        "part",
+        "gradient_norm_output",
+        "gradient_norm_input",
+        "hessian_norm_output",
+        "hessian_norm_input",
+        "survival",
+    },
+    "experiments.blocking_spectrum": {"normalizer", "order", "survival"},
+    "experiments.verify_theorems": {
+        "theorem",
+        "form",
+        "dtype",
+        "cases",
+        "worst_error",
+        "bound",
+        "holds",
+        "violated_share",
+    },
+    "experiments.polynomial_orders": {"max_order", "order", "dtype", "mean", "std"},
+    "experiments.frozen_statistics": {"statistics", "weights_moved"},
+    "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
+}
+
+
+@pytest.fixture(scope="module")
+def smoke_run(tmp_path_factory):
+    """Return a function that runs a module once as `python -m` would and returns its folder and its record."""
+
+    @functools.cache
+    def run(name):
+        folder = tmp_path_factory.mktemp("results") / "run"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", [name, "--smoke", "--output", str(folder)])
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
+        return folder, json.loads((folder / "result.json").read_text())
+
+    return run
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_smoke_run_writes_its_table_and_figures(name, smoke_run):
+    folder, record = smoke_run(name)
+    table = record["results"]["table"]
+    assert table
+    for row in table:
+        assert COLUMNS[name] <= set(row)
+    assert (folder / "table.csv").exists()
+    assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.svg"))) > 0
+    assert record["results"]["failures"] == []
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_record_says_how_it_was_made(name, smoke_run):
+    _, record = smoke_run(name)
+    assert record["experiment"] == name
+    assert record["config"]["smoke"] is True
+    for entry in ("versions", "device", "dtype", "seed", "wall_time_s", "command"):
+        assert entry in record
+
+
+def test_hessian_blocking_reports_every_part_for_every_normalizer_and_kind_of_batch(smoke_run):
+    _, record = smoke_run("experiments.hessian_blocking")
+    expected = {
+        (normalizer, kind, term, part)
+        for normalizer in ("none", "batch_norm", "layer_norm")
+        for kind in ("single_class", "mixed")
+        for term, part in TERM_PARTS
+    }
+    table = record["results"]["table"]
+    assert {(row["normalizer"], row["batch"], row["term"], row["part"]) for row in table} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        (
+            "hessian_blocking",
+            {"normalizer": "batch_norm", "term": "gradient", "part": "shared", "survival": 0.5, "batch": "mixed"},
+        ),
+        ("blocking_spectrum", {"normalizer": "batch_norm", "order": 1, "survival": 0.5}),
+        ("verify_theorems", {"theorem": "T1", "dtype": "float64", "worst_error": 1.0, "bound": 0.1, "holds": False}),
+        ("polynomial_orders", {"order": 1, "max_order": 4, "dtype": "float64", "mean": 0.5}),
+        ("frozen_statistics", {"statistics": "live", "weights_moved": 0.5}),
+    ],
+)
+def test_experiment_fails_when_its_result_contradicts_the_theory(name, spoil):
+    failures = import_module(f"experiments.{name}").failures
+    assert failures({"table": [spoil], "epsilon": []})

@@ -1,0 +1,260 @@
+"""Claims that all normalizers share."""
+
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bnjax.normalizers import batch_norm, group_norm, lp_norm, noisy_batch_norm
+from tests.comparison import assert_close
+from tests.normalizers.cases import (
+    KEY,
+    MAPS,
+    NORMALIZERS,
+    OVER_BATCH,
+    OVER_ROW,
+    ROWS,
+    WITH_EPSILON,
+    compiled,
+    drawn_like,
+    features,
+    outputs,
+)
+
+every = pytest.mark.parametrize("name", NORMALIZERS)
+with_shape = pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        pytest.param(name, shape, id=f"{name}-{kind}")
+        for name in NORMALIZERS
+        for kind, shape in [("rows", ROWS), ("maps", MAPS)]
+        if (name, kind) != ("instance", "rows")
+    ],
+)
+
+
+@every
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.float64], ids=lambda d: d.__name__)
+def test_the_output_has_the_dtype_of_the_input_and_the_state_at_least_float32(name, dtype):
+    x, normalizer = features(dtype=dtype), NORMALIZERS[name]()
+    state_dtype = jnp.promote_types(dtype, jnp.float32)
+    params, stats = jax.eval_shape(normalizer.init, x)
+    y, updated = jax.eval_shape(partial(normalizer.apply, key=KEY), params, stats, x)
+    assert (y.dtype, y.shape) == (dtype, x.shape)
+    assert {vector.dtype for state in (params, stats, updated) for vector in state.values()} <= {state_dtype}
+
+
+@pytest.mark.parametrize("name", sorted(NORMALIZERS.keys() - {"noisy"}))  # Its draws depend on the dtype.
+def test_half_precision_is_rounded_once_at_the_output(name):
+    x, normalizer = features(dtype=jnp.float16), NORMALIZERS[name]()
+    params, stats = normalizer.init(x)
+    exact_params, exact_stats, exact_x = jax.tree.map(lambda array: array.astype(jnp.float64), (params, stats, x))
+    exact, _ = compiled(normalizer, exact_params, exact_stats, exact_x)
+    assert_close(compiled(normalizer, params, stats, x)[0], exact, scale=0.01 * float(np.max(abs(exact))))
+
+
+@with_shape
+def test_compiled_equals_eager(name, shape):
+    x, normalizer = features(shape), NORMALIZERS[name]()
+    params, stats = (drawn_like(state) for state in normalizer.init(x))
+    y, updated = normalizer.apply(params, stats, x, key=KEY)
+    compiled_y, compiled_updated = compiled(normalizer, params, stats, x)
+    assert_close(compiled_y, y)
+    assert updated.keys() == compiled_updated.keys() == stats.keys()
+    for entry in updated:
+        assert_close(compiled_updated[entry], updated[entry])
+
+
+@with_shape
+def test_apply_gives_the_same_again_and_leaves_its_arguments_alone(name, shape):
+    x, normalizer = features(shape), NORMALIZERS[name]()
+    params, stats = normalizer.init(x)
+    before = dict(params), dict(stats)
+    first, _ = normalizer.apply(params, stats, x, key=KEY)
+    second, _ = normalizer.apply(params, stats, x, key=KEY)
+    np.testing.assert_array_equal(first, second)
+    for state, copy in zip((params, stats), before, strict=True):
+        assert state.keys() == copy.keys()
+        assert all(state[entry] is copy[entry] for entry in copy)
+
+
+@with_shape
+def test_init_gives_one_of_each_parameter_and_statistic_a_feature(name, shape):
+    params, stats = NORMALIZERS[name](affine=True).init(features(shape))
+    assert {vector.shape for state in (params, stats) for vector in state.values()} == {(4,)}
+    assert params.keys() == {"scale", "bias"}
+    assert_close(params["scale"], np.ones(4))
+    assert_close(params["bias"], np.zeros(4))
+    assert NORMALIZERS[name](affine=False).init(features(shape))[0] == {}
+
+
+@with_shape
+def test_apply_is_the_affine_phase_after_the_standardization(name, shape):
+    x, normalizer = features(shape), NORMALIZERS[name](affine=True)
+    params, stats = (drawn_like(state) for state in normalizer.init(x))
+    (values, scale), _ = normalizer.standardize(stats, x, mode="batch", key=KEY)
+    slope, offset = normalizer.affine(params, x, mode="batch", key=KEY)
+    assert_close(compiled(normalizer, params, stats, x)[0], slope * values + offset)
+    assert values.shape == shape
+    assert jnp.broadcast_shapes(scale.shape, shape) == shape
+
+
+@pytest.mark.parametrize("name", sorted(NORMALIZERS.keys() - {"noisy"}))
+def test_scale_and_bias_act_on_each_feature_after_everything_else(name):
+    x = features()
+    plain, learned = NORMALIZERS[name](affine=False), NORMALIZERS[name](affine=True)
+    initial, stats = learned.init(x)
+    params = drawn_like(initial)
+    shift = 0.1 if name == "post_shifted" else 0.0
+    expected = params["scale"] * (plain.apply({}, stats, x)[0] - shift) + params["bias"] + shift
+    assert_close(learned.apply(params, stats, x)[0], expected)
+
+
+@pytest.mark.parametrize(("name", "axis"), [*((name, 1) for name in NORMALIZERS), ("batch", -2), ("group", -2)])
+def test_moving_the_feature_axis_commutes_with_the_normalizer(name, axis):
+    silent = {"mean_noise": 0, "deviation_noise": 1, "mean_spread": 0, "deviation_spread": 0} if name == "noisy" else {}
+    last = NORMALIZERS[name](**silent)
+    moved = NORMALIZERS[name](feature_axis=axis, **silent)
+    x = features()
+    params, stats = (drawn_like(state) for state in last.init(x))
+    y, updated = compiled(last, params, stats, x)
+    moved_y, moved_updated = compiled(moved, params, stats, jnp.moveaxis(x, -1, axis))
+    assert_close(moved_y, jnp.moveaxis(y, -1, axis))
+    for entry in updated:
+        assert_close(moved_updated[entry], updated[entry])
+
+
+@pytest.mark.parametrize("name", ["batch", "linf"])
+def test_running_statistics_belong_to_the_feature_axis(name):
+    x = features()
+    params, stats = (drawn_like(state) for state in NORMALIZERS[name]().init(x))
+    y, _ = compiled(NORMALIZERS[name](), params, stats, x, mode="running")
+    moved, _ = compiled(NORMALIZERS[name](feature_axis=1), params, stats, jnp.moveaxis(x, -1, 1), mode="running")
+    assert_close(moved, jnp.moveaxis(y, -1, 1))
+
+
+@pytest.mark.parametrize("name", WITH_EPSILON)
+def test_epsilon_zero_gives_finite_values_and_derivatives(name):
+    x, normalizer = features(), WITH_EPSILON[name](epsilon=0.0)
+    params, stats = normalizer.init(x)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(x):
+        return jnp.sum(normalizer.apply(params, stats, x, key=KEY)[0] ** 3)
+
+    value, gradient = map(np.asarray, loss(x))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    assert abs(gradient).max() > 0
+
+
+@pytest.mark.parametrize("name", sorted(NORMALIZERS.keys() - {"ghost", "noisy"}))
+def test_the_rows_of_a_permuted_batch_are_permuted(name):
+    x, order = features(), np.array([3, 1, 5, 0, 2, 4])
+    normalizer = NORMALIZERS[name]()
+    params, stats = normalizer.init(x)
+    assert_close(compiled(normalizer, params, stats, x[order])[0], compiled(normalizer, params, stats, x)[0][order])
+
+
+@pytest.mark.parametrize("name", [*OVER_BATCH, "frozen"])
+def test_running_mode_uses_the_running_statistics_and_keeps_them(name):
+    x, normalizer = features(), NORMALIZERS[name](epsilon=0.25)
+    params, stats = (drawn_like(state, seed=seed) for seed, state in enumerate(normalizer.init(x)))
+    mean, spread = (stats[entry] for entry in sorted(stats))
+    scale = spread + 0.25 if name in ("l1", "linf") else (spread + 0.25) ** 0.5
+    shift = 0.1 if name == "post_shifted" else 0.0
+    expected = params["scale"] * (x - mean) / scale + params["bias"] + shift
+    y, after = normalizer.apply(params, stats, x, mode="running")
+    assert_close(y, expected)
+    assert all(after[entry] is stats[entry] for entry in stats)
+
+
+@pytest.mark.parametrize("name", [*OVER_BATCH, "frozen"])
+def test_running_mode_takes_a_single_row_of_constant_features(name):
+    normalizer = NORMALIZERS[name](epsilon=0.0)
+    params, stats = normalizer.init(features(ROWS))
+    row = jnp.full((1, 4), 0.1)
+    many = normalizer.apply(params, stats, jnp.broadcast_to(row, ROWS), mode="running")[0]
+    assert_close(normalizer.apply(params, stats, row, mode="running")[0], many[:1])
+
+
+@pytest.mark.parametrize("name", [*OVER_ROW, "identity"])
+def test_without_statistics_both_modes_are_the_same_and_rows_do_not_meet(name):
+    x, normalizer = features(), NORMALIZERS[name]()
+    params, stats = normalizer.init(x)
+    assert stats == {}
+    y, _ = normalizer.apply(params, {}, x)
+    np.testing.assert_array_equal(y, normalizer.apply(params, {}, x, mode="running")[0])
+    assert_close(normalizer.apply(params, {}, x[:1])[0], y[:1])
+
+
+# By name: the shape that a shift and a positive factor of the features may have without being seen at ε = 0.
+INVARIANCES = {
+    **{name: (1, 1, 1, 4) for name in OVER_BATCH if name not in ("ghost", "renorm")},
+    "group": (6, 1, 1, 2),
+    "instance": (6, 1, 1, 4),
+    "layer": (6, 3, 2, 1),
+    "rms": (6, 3, 2, 1),
+}
+
+
+@pytest.mark.parametrize("name", INVARIANCES)
+def test_shift_and_scale_of_a_group_are_not_seen_without_epsilon(name):
+    x, normalizer = features(), NORMALIZERS[name](epsilon=0.0)
+    generator, shape = np.random.default_rng(3), INVARIANCES[name]
+    factor, shift = generator.uniform(0.5, 2.0, shape), generator.normal(size=shape) * (name != "rms")
+    if name == "group":  # Both features of a group move together.
+        factor, shift = (np.repeat(array, 2, axis=-1) for array in (factor, shift))
+    assert_close(outputs(normalizer, jnp.asarray(factor * x + shift)), outputs(normalizer, x))
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_equal_arguments_give_the_same_normalizer(name):
+    factory = NORMALIZERS[name]
+    assert factory() is factory()
+    assert factory(affine=True, feature_axis=1) is factory(feature_axis=1, affine=True)
+    assert factory(feature_axis=1) is not factory()
+
+
+def test_a_default_spelled_out_and_an_equal_number_give_the_same_normalizer():
+    assert batch_norm() is batch_norm(epsilon=1e-5, momentum=0.9)
+    assert batch_norm(epsilon=0) is batch_norm(epsilon=0.0)
+    assert lp_norm(p=2) is lp_norm(p=2.0)
+
+
+def test_a_function_compiled_for_a_normalizer_is_compiled_once():
+    traces = []
+
+    @partial(jax.jit, static_argnums=0)
+    def step(normalizer, x):
+        traces.append(normalizer)
+        return normalizer.apply(*normalizer.init(x), x)[0]
+
+    for normalizer in (batch_norm(), batch_norm(epsilon=1e-5), batch_norm(momentum=0.9, epsilon=1e-5)):
+        step(normalizer, features(ROWS))
+    assert len(traces) == 1
+
+
+def test_a_normalizer_keeps_its_documentation():
+    assert batch_norm.__name__ == "batch_norm"
+    assert "running" in str(batch_norm.__doc__)
+    with pytest.raises(TypeError, match="epsilno"):
+        cast(Any, batch_norm)(epsilno=0.0)
+    with pytest.raises(TypeError, match="groups"):
+        cast(Any, group_norm)()
+
+
+def test_numpy_arrays_are_taken():
+    x, normalizer = np.asarray(features()), batch_norm(epsilon=0.0)
+    normalizer.check(x)
+    y, _ = normalizer.apply(*normalizer.init(x), x)
+    assert_close(y, outputs(normalizer, features()))
+
+
+def test_names_differ():
+    assert len({factory().name for factory in NORMALIZERS.values()}) == len(NORMALIZERS)
+    assert noisy_batch_norm().name == "noisy_batch_norm"
