@@ -147,22 +147,21 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 def _normalizers(config: Config) -> tuple[Normalizer, ...]:
     """Return every normalizer at ε = 0; frozen and renormalized ones start from statistics of another batch."""
-    exact = {"epsilon": 0.0}
     return (
         identity(affine=True),
-        batch_norm(**exact),
-        post_shifted_batch_norm(**exact),
-        noisy_batch_norm(**exact),
-        ghost_batch_norm(ghost_size=config.rows // 2, **exact),
-        batch_renorm(**exact),
-        frozen_batch_norm(**exact),
-        detached_batch_norm(**exact),
-        layer_norm(**exact),
-        rms_norm(**exact),
-        group_norm(groups=2, **exact),
-        instance_norm(**exact),
-        lp_norm(p=1, **exact),
-        lp_norm(p=math.inf, **exact),
+        batch_norm(epsilon=0.0),
+        post_shifted_batch_norm(epsilon=0.0),
+        noisy_batch_norm(epsilon=0.0),
+        ghost_batch_norm(ghost_size=config.rows // 2, epsilon=0.0),
+        batch_renorm(epsilon=0.0),
+        frozen_batch_norm(epsilon=0.0),
+        detached_batch_norm(epsilon=0.0),
+        layer_norm(epsilon=0.0),
+        rms_norm(epsilon=0.0),
+        group_norm(groups=2, epsilon=0.0),
+        instance_norm(epsilon=0.0),
+        lp_norm(p=1, epsilon=0.0),
+        lp_norm(p=math.inf, epsilon=0.0),
     )
 
 

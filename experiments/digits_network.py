@@ -35,14 +35,12 @@ class DigitsNetwork(nn.Module):
 
     def setup(self) -> None:
         """Build the three parts."""
-        options = {"dtype": self.dtype, "param_dtype": self.dtype}
-        if self.convolutional:
-            self.first = nn.Conv(self.features, (3, 3), strides=2, **options)
-        else:
-            self.first = nn.Dense(self.features, **options)
+        convolution = partial(nn.Conv, kernel_size=(3, 3), strides=2, dtype=self.dtype, param_dtype=self.dtype)
+        linear = partial(nn.Dense, dtype=self.dtype, param_dtype=self.dtype)
+        self.first = convolution(self.features) if self.convolutional else linear(self.features)
         self.normalization = Normalization(self.norm)
-        self.second = nn.Dense(self.hidden, **options)
-        self.third = nn.Dense(10, **options)
+        self.second = linear(self.hidden)
+        self.third = linear(10)
 
     def trunk(self, images: Array) -> Array:
         """Return the features before the normalizer."""
@@ -111,7 +109,7 @@ def train_digits_network(
         (params, stats, optimizer.init(params))
     )
 
-    def logits_of(params, row: Array) -> Array:
+    def logits_of(params, row: Array):
         return model.apply({"params": params}, row, method="head")
 
     return TrainedNetwork(

@@ -132,7 +132,7 @@ def _train(normalizer: Normalizer, config: Config, key: Array) -> tuple[Array, A
         inputs = jax.random.normal(key, (config.rows, config.inputs))
         value, gradient = jax.value_and_grad(loss)(weights, inputs)
         updates, optimizer_state = optimizer.update(gradient, optimizer_state)
-        weights = optax.apply_updates(weights, updates)
+        weights = jnp.asarray(optax.apply_updates(weights, updates))
         moved = jnp.linalg.norm(weights - start) / jnp.linalg.norm(start)
         return (weights, optimizer_state), (moved, jnp.linalg.norm(gradient), value)
 

@@ -9,7 +9,7 @@ normalization, on single-class and on mixed batches.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +32,7 @@ NORMS = (
     "hessian_norm_input",
     "survival",
 )
+SIDES: tuple[Literal["output"], Literal["input"]] = ("output", "input")
 MAPPED_TERMS = ("diagonal", "off_diagonal", "remainder")
 # What the theory says is zero: with one label in the batch all of gradient and diagonal is shared.
 BLOCKED = 1e-12
@@ -194,7 +195,8 @@ def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer) -> di
     maps: dict[str, Any] = {"features": shown}
     units = {"output": np.ones(x.size), "input": np.tile(np.std(np.asarray(x), axis=0), config.map_rows)}
     for term in MAPPED_TERMS:
-        for side, unit in units.items():
+        for side in SIDES:
+            unit = units[side]
             operator = bnjax.term_hessian(
                 network.head, normalizer, x, labels, term=term, side=side, params=network.norm_params
             )

@@ -27,8 +27,8 @@ def digits(*, train: bool, train_images: int = 1297) -> LabelledImages:
         train: whether to return the first `train_images` images or the rest.
         train_images: how many images are for training.
     """
-    source = load_digits()
+    pixels, labels = load_digits(return_X_y=True)
     part = slice(None, train_images) if train else slice(train_images, None)
-    images = (source.images[part, :, :, None] / 16).astype(np.float32)
-    name = f"digits 8×8, {'training' if train else 'test'} part ({len(images)} of {len(source.images)})"
-    return LabelledImages(images, source.target[part].astype(np.int32), name)
+    images = (np.asarray(pixels)[part].reshape(-1, 8, 8, 1) / 16).astype(np.float32)
+    name = f"digits 8×8, {'training' if train else 'test'} part ({len(images)} of {len(labels)})"
+    return LabelledImages(images, np.asarray(labels)[part].astype(np.int32), name)

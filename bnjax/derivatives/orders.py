@@ -17,8 +17,8 @@ from bnjax.derivatives.heads import LogitsHead
 from bnjax.derivatives.piecewise_linear import is_piecewise_linear
 from bnjax.derivatives.reference import nested_taylor_coefficients
 
-# Taylor rules that fail: `pow` is NaN at and below 0, the others raise beside a scalar.
-_FAULTY = {"pow", "max", "min", "clamp"}
+# Taylor rules that raise where one operand is a scalar beside an array.
+_WANT_EQUAL_SHAPES = {"max", "min", "clamp"}
 
 
 def order_gradients(
@@ -75,6 +75,9 @@ def _has_rules(jaxpr: Jaxpr) -> bool:
 
 
 def _rule_holds(equation: JaxprEqn) -> bool:
-    name = equation.primitive.name
-    is_complex = any(jnp.iscomplexobj(atom.aval) for atom in equation.invars)
-    return not (name.startswith("custom") or name in _FAULTY or is_complex)
+    name, operands = equation.primitive.name, [atom.aval for atom in equation.invars]
+    if name.startswith("custom") or name == "pow":  # The rule of `pow` gives NaN at and below 0.
+        return False
+    if name in _WANT_EQUAL_SHAPES and len({jnp.shape(operand) for operand in operands}) > 1:
+        return False
+    return not any(jnp.iscomplexobj(operand) for operand in operands)

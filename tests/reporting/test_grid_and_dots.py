@@ -1,5 +1,6 @@
 """Grids and dots show every number they are given, and what is missing or zero as such."""
 
+import numpy as np
 import pytest
 
 from bnjax.reporting.figures import dots, grid
@@ -32,7 +33,7 @@ def test_grid_writes_zero_missing_and_spread_into_the_cells():
 def test_dots_draw_a_value_at_the_floor_hollow_on_it():
     rows = [{"name": "T1", "value": 1e-15, "what": "error"}, {"name": "F1", "value": 0.0, "what": "error"}]
     figure = dots(rows, name="name", value="value", series="what", title="t", caption="c", floor=1e-18)
-    points = [tuple(map(float, line.get_xdata())) for line in figure.axes[0].get_lines()[:2]]
+    points = [tuple(np.asarray(line.get_xdata(), float)) for line in figure.axes[0].get_lines()[:2]]
     assert points == [(1e-15,), (1e-18,)]
 
 

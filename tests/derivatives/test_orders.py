@@ -1,0 +1,162 @@
+"""The directional Taylor terms are those of repeated differentiation, in whichever mode they are computed."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import jet
+
+from bnjax import cross_entropy_head, logits_head
+from bnjax.derivatives import order_gradients, taylor_coefficients
+from bnjax.derivatives.reference import nested_taylor_coefficients
+from tests.comparison import assert_close
+from tests.derivatives.cases import OFFSET, SECOND, compiled_fast, hidden, relu_head
+
+CENTER, DELTA = jnp.array([0.2, -0.3, 0.1, 0.4]), jnp.array([0.9, -1.1, 0.3, 0.7])
+
+
+def log_softmax_head(row):
+    return -jax.nn.log_softmax(hidden(row)[:3])[1]
+
+
+def gelu_head(row):
+    return jnp.sum(jax.nn.gelu(hidden(row)) @ SECOND)
+
+
+def tanh_head(row):
+    return jnp.sum(jnp.tanh(hidden(row)) ** 2)
+
+
+def softplus_head(row):
+    return jnp.sum(jax.nn.softplus(hidden(row)) ** 2)
+
+
+def clipped_head(row):
+    return jnp.sum(jnp.clip(hidden(row), -2.0, 0.5) ** 3 + jnp.minimum(hidden(row), 0.3) * hidden(row))
+
+
+def real_power_head(row):
+    """A float exponent, at 0 and below 0."""
+    return jnp.sum((row - CENTER) ** 4.0 + (row - 1) ** 4.0)
+
+
+def fourier_head(row):
+    return jnp.sum(jnp.abs(jnp.fft.fft(row)) ** 2 * jnp.sin(row))
+
+
+TAYLOR_MODE = {"log_softmax": log_softmax_head, "gelu": gelu_head, "tanh": tanh_head}
+NESTED = {
+    "softplus": softplus_head,
+    "clipped": clipped_head,
+    "real_power": real_power_head,
+    "fourier": fourier_head,
+}
+
+
+def nested_orders(head, max_order):
+    """`∂/∂δ (1/k!) d^k/dt^k ℓ(c + tδ)`, by the definition."""
+
+    def term(delta, order):
+        def along(t):
+            return head(CENTER + t * delta)
+
+        for _ in range(order):
+            along = jax.jacfwd(along)
+        return along(0.0) / math.factorial(order)
+
+    return jnp.stack([jax.grad(term)(DELTA, order) for order in range(1, max_order + 1)])
+
+
+@pytest.mark.parametrize("name", ["gelu", "log_softmax", "clipped", "real_power"])
+def test_orders_are_the_gradients_of_the_directional_terms(name):
+    head = {**TAYLOR_MODE, **NESTED}[name]
+
+    @compiled_fast
+    def both():
+        return order_gradients(head, CENTER, DELTA, max_order=3), nested_orders(head, 3)
+
+    assert_close(*both(), order=3)
+
+
+@pytest.mark.parametrize("name", TAYLOR_MODE)
+def test_taylor_mode_agrees_with_nested_differentiation_to_order_five(name, monkeypatch):
+    calls = []
+    monkeypatch.setattr(jet, "jet", lambda *arguments, original=jet.jet: calls.append(0) or original(*arguments))
+
+    @compiled_fast
+    def both():
+        gradient = jax.grad(TAYLOR_MODE[name])
+        return [take(gradient, CENTER, DELTA, count=5) for take in (taylor_coefficients, nested_taylor_coefficients)]
+
+    assert_close(*both(), order=4)
+    assert calls
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_what_taylor_mode_gets_wrong_never_goes_through_it(name, monkeypatch):
+    monkeypatch.setattr(jet, "jet", lambda *_: pytest.fail("went through Taylor mode"))
+    jax.eval_shape(lambda: order_gradients(NESTED[name], CENTER, DELTA, max_order=4))
+
+
+@pytest.mark.parametrize("make", [jax.custom_jvp, jax.custom_vjp], ids=["custom_jvp", "custom_vjp"])
+def test_a_custom_rule_is_obeyed_in_every_order(make):
+    @make
+    def surrogate(row):
+        return row**3
+
+    if make is jax.custom_jvp:
+        surrogate.defjvp(lambda primals, tangents: (primals[0] ** 3, 2 * primals[0] * tangents[0]))
+    else:
+        surrogate.defvjp(lambda row: (row**3, row), lambda row, cotangent: (2 * row * cotangent,))
+    found = order_gradients(lambda row: jnp.sum(surrogate(row)), CENTER, DELTA, max_order=4)
+    assert_close(found, jnp.stack([2 * CENTER, 2 * DELTA, 0 * DELTA, 0 * DELTA]))
+
+
+def test_a_power_has_binomial_coefficients():
+    found = order_gradients(lambda row: jnp.sum(row**4), CENTER, DELTA, max_order=6)
+    exact = [4 * math.comb(3, k) * CENTER ** (3 - k) * DELTA**k for k in range(4)]
+    assert_close(found, jnp.stack([*exact, 0 * DELTA, 0 * DELTA]), order=2)
+
+
+def test_the_exponential_has_the_factorials_of_the_derivatives_of_its_gradient():
+    found = order_gradients(lambda row: jnp.exp(row[0]), jnp.zeros(1), jnp.ones(1), max_order=7)
+    assert_close(found[:, 0], jnp.array([1 / math.factorial(k - 1) for k in range(1, 8)]))
+
+
+def test_orders_add_up_to_the_gradient_of_a_polynomial():
+    def head(row):
+        return jnp.prod(row) + jnp.sum(row**3)
+
+    orders = order_gradients(head, CENTER, DELTA, max_order=4)
+    assert_close(jnp.sum(orders, axis=0), jax.grad(head)(CENTER + DELTA), order=2)
+
+
+@pytest.mark.parametrize("outer", ["cross_entropy", "cubes"])
+def test_behind_piecewise_linear_logits_the_orders_are_those_of_the_whole_head(outer):
+    head = relu_head if outer == "cross_entropy" else logits_head(relu_head.logits, lambda z, _: jnp.sum(z**3))
+
+    @compiled_fast
+    def both():
+        whole = nested_taylor_coefficients(lambda row: jax.grad(head)(row, jnp.array(1)), CENTER, DELTA, count=5)
+        return order_gradients(head, CENTER, DELTA, jnp.array(1), max_order=5), whole
+
+    assert_close(*both(), order=4)
+
+
+def test_curved_logits_do_not_take_the_low_rank_path():
+    head = cross_entropy_head(lambda row: jnp.tanh(hidden(row)) @ SECOND)
+
+    @compiled_fast
+    def both():
+        whole = nested_taylor_coefficients(lambda row: jax.grad(head)(row, jnp.array(1)), CENTER, DELTA, count=4)
+        return order_gradients(head, CENTER, DELTA, jnp.array(1), max_order=4), whole
+
+    assert_close(*both(), order=3)
+
+
+def test_orders_one_and_two_are_gradient_and_hessian_product():
+    offset = np.asarray(OFFSET)[:4]
+    found = order_gradients(lambda row: jnp.sum(jnp.sin(row) * offset), CENTER, DELTA, max_order=2)
+    assert_close(found, jnp.stack([jnp.cos(CENTER) * offset, -jnp.sin(CENTER) * offset * DELTA]), order=2)
