@@ -1,7 +1,7 @@
 """Which terms of the loss get back through a normalizer? The report that the library exists for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -19,7 +19,7 @@ from bnjax.derivatives.transport import (
     pulled_back,
 )
 from bnjax.normalizers.normalizer import Normalizer, Params, Stats
-from bnjax.parts import Part, SplitPart, carry_back
+from bnjax.parts import SplitPart, carry_back, split_part
 from bnjax.problem import Problem, check_at_least_one, check_finite, pose, standardize
 
 if TYPE_CHECKING:
@@ -198,9 +198,8 @@ def term_hessian(
     )
     index = TERM_PARTS.index((term, part))
     point = problem.x if side == "input" else standardize(problem)
-    _, product = jax.linearize(lambda at: _field(problem, index, at, side=side, chunk=chunk), point)
-    matvec = jax.jit(lambda vector: product(vector.reshape(point.shape)).ravel())
-    return HessianOperator(matvec, point.size, point.dtype)
+    product = _linearized_field(problem, index, point, side=side, chunk=chunk)
+    return HessianOperator(partial(_matvec, product, shape=point.shape), point.size, point.dtype)
 
 
 # Compiled apart from what follows, so that one head is compiled once for all normalizers.
@@ -219,13 +218,22 @@ def _output_norms(heads: RowHeads, center: Array, standardized: Array, *, featur
 
 
 @partial(jax.jit, static_argnames=("side", "chunk"))
-def _field(problem: Problem, index: Array | int, point: Array, *, side: str, chunk: int) -> Array:
-    """Return the gradient field of the part number `index`, as a function of X or of Ŷ."""
+def _linearized_field(problem: Problem, index: Array | int, point: Array, *, side: str, chunk: int) -> Callable:
+    """Linearize the gradient field of the part number `index`, a function of X or of Ŷ; the result is a pytree."""
     fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
-    if side == "output":
-        return fields(point)[index]
-    at_output = fields(problem.standardization(point))[index]
-    return pull_back(problem.standardization, point, at_output[None])[0]
+
+    def field(at: Array) -> Array:
+        if side == "output":
+            return fields(at)[index]
+        at_output = fields(problem.standardization(at))[index]
+        return pull_back(problem.standardization, at, at_output[None])[0]
+
+    return jax.linearize(field, point)[1]
+
+
+@partial(jax.jit, static_argnames=("shape",))
+def _matvec(product: Callable, vector: Array, *, shape: tuple[int, ...]) -> Array:
+    return product(vector.reshape(shape)).ravel()
 
 
 @partial(jax.jit, static_argnames=("chunk",))
@@ -242,29 +250,20 @@ def _hessian_norms(problem: Problem, standardized: Array, chunk: int) -> tuple[A
 
 @jax.jit
 def _assemble(problem: Problem, split: Terms, output_norms: Array | None, input_norms: Array | None) -> BlockingReport:
-    output = jnp.concatenate([split.gradients, split.loss_gradient[None]])
-    arrived, survival = carry_back(problem, output, jnp.append(split.rounding, 0.0))
-
-    def part(index: int) -> dict:
-        return {
-            "value": split.values[index],
-            "output_gradient": output[index],
-            "input_gradient": arrived[index],
-            "survival": survival[index],
-            "hessian_norm_output": None if output_norms is None else output_norms[index],
-            "hessian_norm_input": None if input_norms is None else input_norms[index],
-        }
-
-    def term(name: str) -> SplitPart:
-        parts = {other: part(TERM_PARTS.index((name, other))) for other in PARTS if (name, other) in TERM_PARTS}
-        shared, individual = (Part(**parts[other]) if other in parts else None for other in PARTS[1:])
-        return SplitPart(**parts["total"], shared=shared, individual=individual)
-
+    stacked = carry_back(
+        problem,
+        jnp.append(split.values, jnp.sum(split.losses)),
+        jnp.concatenate([split.gradients, split.loss_gradient[None]]),
+        jnp.append(split.rounding, 0.0),
+    )
+    parts = jax.tree.map(lambda leaf: leaf[:-1], stacked)
+    parts = replace(parts, hessian_norm_output=output_norms, hessian_norm_input=input_norms)
+    numbers = {name: [TERM_PARTS.index((name, part)) for part in PARTS if (name, part) in TERM_PARTS] for name in TERMS}
     return BlockingReport(
-        terms={name: term(name) for name in TERMS},
-        loss=jnp.sum(split.losses),
+        terms={name: split_part(parts, *indices) for name, indices in numbers.items()},
+        loss=stacked.value[-1],
         value=jnp.sum(split.center_losses),
-        total_gradient=arrived[-1],
-        total_survival=survival[-1],
+        total_gradient=stacked.input_gradient[-1],
+        total_survival=stacked.survival[-1],
         normalizer=problem.normalizer.name,
     )

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,28 +24,22 @@ class Part:
         value: its sum over the rows.
         output_gradient: its gradient with respect to the standardized features Ŷ, in the shape of x.
         input_gradient: that gradient carried back to the normalizer's input X, in the shape of x.
+        gradient_norm_output: ‖G‖_F of the output gradient G.
+        gradient_norm_input: ‖JᵀG‖_F of the input gradient.
         survival: `‖S Jᵀ G‖_F / ‖G‖_F` with `G` the output gradient and `S` the scale that the normalizer divides by;
             NaN where G is zero to rounding. Not clipped: an oblique normalizer can exceed 1 (docs/theory.md, setting).
         hessian_norm_output: ‖∂²/∂Ŷ²‖_F, or None where it was not asked for.
         hessian_norm_input: ‖∂²/∂X²‖_F, or None where it was not asked for.
     """
 
-    value: Float[Array, ""]
-    output_gradient: Float[Array, "n ..."]
-    input_gradient: Float[Array, "n ..."]
-    survival: Float[Array, ""]
-    hessian_norm_output: Float[Array, ""] | None = None
-    hessian_norm_input: Float[Array, ""] | None = None
-
-    @property
-    def gradient_norm_output(self) -> Float[Array, ""]:
-        """‖G‖_F at the normalizer's output."""
-        return jnp.linalg.norm(self.output_gradient.ravel())
-
-    @property
-    def gradient_norm_input(self) -> Float[Array, ""]:
-        """‖JᵀG‖_F at the normalizer's input."""
-        return jnp.linalg.norm(self.input_gradient.ravel())
+    value: Float[Array, "..."]
+    output_gradient: Float[Array, "..."]
+    input_gradient: Float[Array, "..."]
+    gradient_norm_output: Float[Array, "..."]
+    gradient_norm_input: Float[Array, "..."]
+    survival: Float[Array, "..."]
+    hessian_norm_output: Float[Array, "..."] | None = None
+    hessian_norm_input: Float[Array, "..."] | None = None
 
     def to_row(self) -> dict:
         """Return the part's numbers as a flat table row; a survival that does not exist is None, with a `reason`."""
@@ -78,27 +71,39 @@ class SplitPart(Part):
         return [{"part": name, **part.to_row()} for name, part in parts.items() if part is not None]
 
 
-class CarriedBack(NamedTuple):
-    """What arrives of p stacked gradients.
-
-    Attributes:
-        input_gradients: JᵀG, of shape (p, n, *row).
-        survivals: `‖S JᵀG‖ / ‖G‖`, NaN where G is zero to rounding, of shape (p,).
-    """
-
-    input_gradients: Float[Array, "p n ..."]
-    survivals: Float[Array, " p"]
-
-
-@jax.jit
 def carry_back(
-    problem: Problem, output_gradients: Float[Array, "p n ..."], rounding: Float[Array, " p"]
-) -> CarriedBack:
-    """Carry p stacked gradients back through the normalizer; those of norms up to `rounding` count as zero."""
+    problem: Problem,
+    values: Float[Array, " p"],
+    output_gradients: Float[Array, "p n ..."],
+    rounding: Float[Array, " p"],
+) -> Part:
+    """Return p parts, stacked along the first axis of each array, from their values and output gradients.
+
+    A gradient of a norm up to `rounding` counts as zero: its survival is NaN.
+    """
     arrived = pull_back(problem.standardization, problem.x, output_gradients)
-    axes = tuple(range(1, output_gradients.ndim))
-    norms = jnp.sqrt(jnp.sum(jnp.square(output_gradients), axis=axes))
     unscaled = problem.standardized(problem.x).scale * arrived
-    arrived_norms = jnp.sqrt(jnp.sum(jnp.square(unscaled), axis=axes))
+    norms, arrived_norms, unscaled_norms = map(_norms, (output_gradients, arrived, unscaled))
     exists = norms > rounding
-    return CarriedBack(arrived, jnp.where(exists, arrived_norms / jnp.where(exists, norms, 1.0), jnp.nan))
+    return Part(
+        value=values,
+        output_gradient=output_gradients,
+        input_gradient=arrived,
+        gradient_norm_output=norms,
+        gradient_norm_input=arrived_norms,
+        survival=jnp.where(exists, unscaled_norms / jnp.where(exists, norms, 1.0), jnp.nan),
+    )
+
+
+def split_part(stacked: Part, total: int, shared: int | None = None, individual: int | None = None) -> SplitPart:
+    """Return the stacked part number `total` together with those numbered `shared` and `individual`."""
+
+    def pick(index: int | None) -> Part | None:
+        return None if index is None else jax.tree.map(lambda leaf: leaf[index], stacked)
+
+    whole = pick(total)
+    return SplitPart(**vars(whole), shared=pick(shared), individual=pick(individual))
+
+
+def _norms(stacked: Array) -> Array:
+    return jnp.sqrt(jnp.sum(jnp.square(stacked), axis=tuple(range(1, stacked.ndim))))

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from bnjax.derivatives.orders import order_gradients
 from bnjax.derivatives.terms import RowHeads, mean_over_positions
 from bnjax.normalizers.normalizer import Normalizer, Params, Stats
-from bnjax.parts import Part, SplitPart, carry_back
+from bnjax.parts import Part, SplitPart, carry_back, split_part
 from bnjax.problem import Problem, check_at_least_one, check_finite, pose, standardize
 
 if TYPE_CHECKING:
@@ -172,33 +172,19 @@ def _assemble(problem: Problem, orders: _Orders, delta: Array) -> SpectrumReport
     axes = tuple(range(1, output.ndim))
     sizes = jnp.sqrt(jnp.sum(jnp.square(orders.total), axis=axes))
     everything = jnp.sum(sizes) + jnp.linalg.norm(orders.loss_gradient.ravel())
-    # An order that is zero by symmetry comes out as the rounding of those before it.
-    before = jnp.pad(sizes, (2, 0))
-    scales = jnp.maximum(sizes, jnp.maximum(before[1:-1], before[:-2]))
-    rounding = 256 * jnp.finfo(output.dtype).eps * jnp.append(jnp.tile(scales, 3), everything)
-    arrived, survival = carry_back(problem, output, jnp.append(rounding, 0.0))
+    rounding = 256 * jnp.finfo(output.dtype).eps * jnp.append(jnp.tile(sizes, 3), everything)
 
     # A homogeneous polynomial of degree k is its gradient times its argument over k.
     values = jnp.sum(output[: 3 * count] * delta, axis=axes) / jnp.tile(jnp.arange(1, count + 1), 3)
     rest_value = jnp.sum(orders.losses - orders.center_losses) - jnp.sum(values[:count])
-    values = jnp.append(values, rest_value)
+    values = jnp.concatenate([values, rest_value[None], jnp.sum(orders.losses)[None]])
 
-    def part(index: int) -> dict:
-        return {
-            "value": values[index],
-            "output_gradient": output[index],
-            "input_gradient": arrived[index],
-            "survival": survival[index],
-        }
-
-    def order(k: int) -> SplitPart:
-        return SplitPart(**part(k), shared=Part(**part(count + k)), individual=Part(**part(2 * count + k)))
-
+    stacked = carry_back(problem, values, output, jnp.append(rounding, 0.0))
     return SpectrumReport(
-        orders={k + 1: order(k) for k in range(count)},
-        remainder=Part(**part(3 * count)),
-        loss=jnp.sum(orders.losses),
+        orders={k + 1: split_part(stacked, k, count + k, 2 * count + k) for k in range(count)},
+        remainder=split_part(stacked, 3 * count),
+        loss=stacked.value[-1],
         value=jnp.sum(orders.center_losses),
-        total_gradient=arrived[-1],
+        total_gradient=stacked.input_gradient[-1],
         normalizer=problem.normalizer.name,
     )

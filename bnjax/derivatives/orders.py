@@ -78,6 +78,6 @@ def _rule_holds(equation: JaxprEqn) -> bool:
     name, operands = equation.primitive.name, [atom.aval for atom in equation.invars]
     if name.startswith("custom") or name == "pow":  # The rule of `pow` gives NaN at and below 0.
         return False
-    if name in _WANT_EQUAL_SHAPES and len({jnp.shape(operand) for operand in operands}) > 1:
+    if name in _WANT_EQUAL_SHAPES and len({getattr(operand, "shape", ()) for operand in operands}) > 1:
         return False
     return not any(jnp.iscomplexobj(operand) for operand in operands)

@@ -1,0 +1,364 @@
+"""Which terms get back: the report adds up to the loss, and what theory blocks arrives as zero."""
+
+import json
+import math
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.tree_util import Partial
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+import bnjax
+from bnjax.derivatives import PARTS, TERM_PARTS, TERMS
+from bnjax.normalizers import (
+    batch_norm,
+    batch_renorm,
+    detached_batch_norm,
+    frozen_batch_norm,
+    ghost_batch_norm,
+    group_norm,
+    identity,
+    instance_norm,
+    layer_norm,
+    lp_norm,
+    noisy_batch_norm,
+    post_shifted_batch_norm,
+    rms_norm,
+)
+from bnjax.parts import NO_GRADIENT
+from tests.comparison import assert_close
+from tests.derivatives.cases import CASES, CHANNELS_FIRST, FIRST, HEADS, MAPS, ROWS, features, labels, reference
+
+KEY = jax.random.key(0)
+BATCH_TYPE = {
+    "batch": lambda **options: batch_norm(**options),
+    "ghost": lambda **options: ghost_batch_norm(ghost_size=3, **options),
+    "noisy": lambda **options: noisy_batch_norm(**options),
+    "post_shifted": lambda **options: post_shifted_batch_norm(**options),
+    "l2": lambda **options: lp_norm(p=2, **options),
+    "renorm": lambda **options: batch_renorm(**options),
+}
+EVERY = {
+    **BATCH_TYPE,
+    "layer": layer_norm,
+    "rms": rms_norm,
+    "group": lambda **options: group_norm(groups=2, **options),
+    "instance": instance_norm,
+    "l1": lambda **options: lp_norm(p=1, **options),
+    "linf": lambda **options: lp_norm(p=math.inf, **options),
+    "differentiated_renorm": lambda **options: batch_renorm(stop_gradient=False, **options),
+    "frozen": frozen_batch_norm,
+    "detached": detached_batch_norm,
+    "identity": lambda **options: identity(affine=True, **options),
+}
+LAYOUTS = {"rows": (ROWS, -1), "maps": (MAPS, -1), "channels_first": (CHANNELS_FIRST, 1)}
+
+
+def parts_of(report):
+    for term in TERMS:
+        for part in PARTS:
+            found = report.terms[term] if part == "total" else getattr(report.terms[term], part)
+            if found is not None:
+                yield term, part, found
+
+
+def options_of(normalizer, x):
+    """Statistics, parameters that are not the initial ones, and a key."""
+    params, stats = normalizer.init(x)
+    params = {name: value + 0.25 * jnp.cos(jnp.arange(value.size)) for name, value in params.items()}
+    return {"params": params, "stats": stats, "key": KEY}
+
+
+@jax.jit
+def whole_gradient(problem):
+    """`L` and `∂L/∂X`, with none of the library's ways: the normalizer's own `apply`, then the loss of each row."""
+
+    def whole(x):
+        y, _ = problem.normalizer.apply(problem.params, problem.stats, x, key=problem.key)
+        return jnp.sum(jax.vmap(problem.loss)(y, *problem.row_arguments))
+
+    return jax.value_and_grad(whole)(problem.x)
+
+
+def assert_adds_up(report, problem):
+    loss, gradient = whole_gradient(problem)
+    arrived = sum(report.terms[term].input_gradient for term in TERMS)
+    assert jnp.linalg.norm(arrived - gradient) <= 1e-12 * jnp.linalg.norm(gradient)
+    assert jnp.linalg.norm(report.total_gradient - gradient) <= 1e-12 * jnp.linalg.norm(gradient)
+    values = [report.value, *(report.terms[term].value for term in TERMS)]
+    assert_close(sum(values), loss, scale=1 + sum(abs(float(value)) for value in values))
+    assert_close(report.loss, loss)
+    for term in TERMS[:-1]:
+        whole, shared, individual = report.terms[term], report.terms[term].shared, report.terms[term].individual
+        scale = 1 + float(jnp.abs(whole.input_gradient).max() + jnp.abs(shared.input_gradient).max())
+        assert_close(shared.input_gradient + individual.input_gradient, whole.input_gradient, scale=scale)
+
+
+@pytest.mark.parametrize("name", EVERY)
+@settings(max_examples=4)
+@given(
+    head=st.sampled_from(sorted(HEADS)),
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    seed=st.integers(0, 2**16),
+    single_class=st.booleans(),
+    point=st.sampled_from([0.0, 0.3]),
+)
+def test_the_terms_input_gradients_add_up_to_the_gradient_of_the_whole_loss(
+    name, head, layout, seed, single_class, point
+):
+    if name == "instance" and layout == "rows":
+        layout = "maps"  # A row without positions has no instance to normalize.
+    shape, axis = LAYOUTS[layout]
+    x = features(shape, seed=seed)
+    row_labels = jnp.ones(6, int) if single_class else labels(6, seed=seed)
+    normalizer = EVERY[name](feature_axis=axis)
+    options = options_of(normalizer, x) | {"expansion_point": point}
+    report = bnjax.blocking(HEADS[head], normalizer, x, row_labels, **options)
+    assert_adds_up(report, bnjax.problem.pose(HEADS[head], normalizer, x, row_labels, **options))
+
+
+@pytest.mark.parametrize("layout", ["rows", "channels_first"])
+@pytest.mark.parametrize("name", BATCH_TYPE)
+def test_what_the_batch_shares_of_gradient_and_diagonal_is_blocked_at_epsilon_zero(name, layout):
+    shape, axis = LAYOUTS[layout]
+    x, normalizer = features(shape), BATCH_TYPE[name](epsilon=0.0, feature_axis=axis)
+    options = options_of(normalizer, x)
+    report = bnjax.blocking(HEADS["tanh"], normalizer, x, labels(6), **options, expansion_point=0.2)
+    assert report.terms["gradient"].shared.survival <= 1e-12
+    assert report.terms["diagonal"].shared.survival <= 1e-12
+    for open_part in (report.terms["gradient"].individual, report.terms["off_diagonal"].shared):
+        assert open_part.survival > 0.01
+
+
+@pytest.mark.parametrize("name", ["identity", "frozen", "detached"])
+def test_without_statistics_in_the_derivative_everything_survives(name):
+    x, normalizer = features(ROWS), EVERY[name]()
+    report = bnjax.blocking(HEADS["tanh"], normalizer, x, labels(6), **options_of(normalizer, x))
+    for _, _, part in parts_of(report):
+        assert_close(part.survival, 1.0)
+    assert_close(report.total_survival, 1.0)
+
+
+def test_a_single_class_batch_has_no_individual_part_and_says_why():
+    report = bnjax.blocking(HEADS["relu"], batch_norm(epsilon=0.0), features(ROWS), jnp.ones(6, int))
+    for term in TERMS[:-1]:
+        assert jnp.isnan(report.terms[term].individual.survival)
+    for row in report.to_rows():
+        if row["part"] == "individual":
+            assert (row["survival"], row["reason"]) == (None, NO_GRADIENT)
+        else:
+            assert row["survival"] >= 0
+            assert row["reason"] == ""
+
+
+def test_with_positions_even_a_single_class_batch_has_an_individual_part():
+    report = bnjax.blocking(HEADS["relu"], batch_norm(), features(MAPS), jnp.ones(6, int))
+    assert report.terms["gradient"].individual.survival > 0.01
+
+
+def test_a_constant_loss_has_no_survival_anywhere_and_says_why():
+    report = bnjax.blocking(lambda row: 0.0 * jnp.sum(row) + 2.0, batch_norm(), features(ROWS))
+    assert {row["reason"] for row in report.to_rows()} == {NO_GRADIENT}
+    assert report.to_dict()["total_survival"] is None
+    assert "it has no gradient" in str(report)
+
+
+def test_scale_and_bias_count_as_part_of_the_head():
+    x, normalizer = features(ROWS), batch_norm(epsilon=0.0)
+    scale, bias = jnp.array([1.5, -0.5, 2.0, 0.3]), jnp.array([0.1, 0.4, -0.7, 0.2])
+
+    def head(row, label):
+        return HEADS["tanh"](scale * row + bias, label)
+
+    inside = bnjax.blocking(HEADS["tanh"], normalizer, x, labels(6), params={"scale": scale, "bias": bias})
+    outside = bnjax.blocking(head, normalizer, x, labels(6))
+    for (_, _, one), (_, _, other) in zip(parts_of(inside), parts_of(outside), strict=True):
+        assert_close(one.input_gradient, other.input_gradient, order=2, scale=10.0)
+
+
+def test_pure_powers_of_one_feature_go_to_the_terms_of_their_order():
+    x = features((6, 1))
+    report = bnjax.blocking(
+        lambda row: 3 * row[0] + row[0] ** 2 + row[0] ** 3, batch_norm(epsilon=0.0, affine=False), x
+    )
+    standardized = (x - x.mean()) / x.std()
+    assert_close(report.terms["gradient"].value, 3 * jnp.sum(standardized), scale=10.0)
+    assert_close(report.terms["diagonal"].value, 6.0)
+    assert_close(report.terms["off_diagonal"].value, 0.0)
+    assert_close(report.terms["remainder"].value, jnp.sum(standardized**3))
+    assert report.terms["off_diagonal"].to_row()["reason"] == NO_GRADIENT
+
+
+@pytest.fixture(scope="module")
+def report():
+    return bnjax.blocking(HEADS["relu"], batch_norm(), features(ROWS), labels(6), hessian_norms=True)
+
+
+def test_a_report_is_a_pytree(report):
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, report)
+    assert isinstance(doubled, bnjax.BlockingReport)
+    assert doubled.normalizer == "batch_norm"
+    assert_close(doubled.terms["diagonal"].shared.value, 2 * report.terms["diagonal"].shared.value)
+
+
+def test_a_report_is_plain_json_without_nan(report):
+    single = bnjax.blocking(HEADS["relu"], batch_norm(), features(ROWS), jnp.ones(6, int))
+    for plain in (report.to_dict(), single.to_dict()):
+        table = json.loads(json.dumps(plain, allow_nan=False))["table"]
+        assert [(row["term"], row["part"]) for row in table] == [
+            (term, part) for term in TERMS for part in ("shared", "individual", "total") if (term, part) in TERM_PARTS
+        ]
+        assert all(row["survival"] is not None or row["reason"] for row in table)
+
+
+def test_a_report_prints_a_table_with_every_part(report):
+    text = str(report)
+    assert "What gets back through batch_norm" in text
+    assert "n = 6 rows of shape (4,), float64" in text
+    for term, part in TERM_PARTS:
+        assert any(line.split()[:2] == [term, part] for line in text.splitlines())
+    assert "nan" not in text
+
+
+def test_a_report_plots_a_figure(report):
+    figure = report.plot()
+    assert isinstance(figure, Figure)
+    assert figure.axes
+    assert not pyplot.get_fignums()
+
+
+def test_under_an_outer_jit_the_report_is_the_same():
+    normalizer = batch_norm(epsilon=0.0)
+
+    @jax.jit
+    def compiled(x, row_labels):
+        return bnjax.blocking(HEADS["relu"], normalizer, x, row_labels)
+
+    found = compiled(features(ROWS), labels(6))
+    expected = bnjax.blocking(HEADS["relu"], normalizer, features(ROWS), labels(6))
+    for (_, _, one), (_, _, other) in zip(parts_of(found), parts_of(expected), strict=True):
+        assert_close(one.input_gradient, other.input_gradient, order=1, scale=10.0)
+    assert json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_features_may_be_constants_of_an_outer_jit():
+    x = features(ROWS)
+    compiled = jax.jit(lambda row_labels: bnjax.blocking(HEADS["relu"], batch_norm(), x, row_labels).total_gradient)
+    assert_close(compiled(labels(6)), bnjax.blocking(HEADS["relu"], batch_norm(), x, labels(6)).total_gradient, order=1)
+
+
+@contextmanager
+def compilations():
+    events = []
+
+    def listen(event, duration, **_):
+        if event.endswith("backend_compile_duration"):
+            events.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_the_same_question_of_another_batch_compiles_nothing():
+    ask = lambda seed: bnjax.blocking(HEADS["tanh"], batch_norm(), features(ROWS, seed=seed), labels(6))  # noqa: E731
+    with compilations() as first:
+        bnjax.blocking(lambda row: jnp.sum(row**2), batch_norm(), features(ROWS))
+    assert first
+    ask(0)
+    with compilations() as again:
+        ask(1)
+    assert not again
+
+
+def test_another_normalizer_does_not_compile_the_head_anew():
+    def ask(normalizer):
+        return bnjax.blocking(HEADS["tanh"], normalizer, features(ROWS), labels(6))
+
+    compiled = bnjax.blocking.__globals__["_terms"]
+    ask(batch_norm())
+    before = compiled._cache_size()
+    ask(layer_norm())
+    assert compiled._cache_size() == before
+
+
+def linear_logits(weights, row):
+    return jax.nn.relu(row @ weights) @ weights.T[:, :3]
+
+
+def test_new_weights_in_a_partial_compile_nothing():
+    def ask(weights):
+        head = bnjax.cross_entropy_head(Partial(linear_logits, weights))
+        return bnjax.blocking(head, batch_norm(), features(ROWS), labels(6)).loss
+
+    first, second = FIRST[:4], FIRST[4:8]
+    before = ask(first)
+    with compilations() as events:
+        after = ask(second)
+    assert not events
+    assert abs(before - after) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["tanh_rows_off_center", "relu_maps"])
+def test_hessian_norms_are_those_of_the_dense_reference(name):
+    case, wanted = CASES[name], reference(name)
+    found = bnjax.blocking(case.loss, case.normalizer, *case.data, **case.options, hessian_norms=True, chunk=7)
+    for term, part, numbers in parts_of(found):
+        dense = wanted[term, part]
+        assert_close(numbers.hessian_norm_output, jnp.linalg.norm(dense.output_hessian), order=2, scale=10.0)
+        assert_close(numbers.hessian_norm_input, jnp.linalg.norm(dense.input_hessian), order=3, scale=10.0)
+
+
+@pytest.mark.parametrize(
+    ("term", "part", "side"),
+    [("diagonal", "shared", "input"), ("remainder", "total", "input"), ("off_diagonal", "individual", "output")],
+)
+def test_the_hessian_of_a_term_is_that_of_the_dense_reference(term, part, side):
+    case, wanted = CASES["tanh_rows_off_center"], reference("tanh_rows_off_center")[term, part]
+    operator = bnjax.term_hessian(
+        case.loss, case.normalizer, *case.data, term=term, part=part, side=side, **case.options
+    )
+    dense = wanted.input_hessian if side == "input" else wanted.output_hessian
+    vector = jnp.asarray(np.random.default_rng(0).normal(size=operator.shape[0]))
+    assert operator.shape == dense.shape
+    assert operator.dtype == jnp.float64
+    assert_close(operator @ vector, dense @ vector, order=3, scale=10.0)
+    assert_close(operator.dense(), dense, order=3, scale=10.0)
+    assert_close(operator.dense(), operator.dense().T, order=3, scale=10.0)
+
+
+def test_the_shared_diagonal_has_no_hessian_before_batch_norm_at_epsilon_zero():
+    operator = bnjax.term_hessian(
+        lambda row: jnp.sum(row**2), batch_norm(epsilon=0.0), features((5, 2)), term="diagonal", part="shared"
+    )
+    assert_close(operator.dense(), jnp.zeros((10, 10)), order=2)
+
+
+def test_the_dense_hessian_of_a_large_batch_is_refused():
+    operator = bnjax.term_hessian(lambda row: jnp.sum(row**2), batch_norm(), features((2049, 2)), term="gradient")
+    with pytest.raises(ValueError, match="at most 4096 rows, got 4098; use products"):
+        operator.dense()
+
+
+def test_matfree_takes_the_operator():
+    decomp = pytest.importorskip("matfree.decomp", reason="the operator's use by matfree needs `pip install matfree`")
+    case = CASES["tanh_rows_off_center"]
+    operator = bnjax.term_hessian(case.loss, case.normalizer, *case.data, term="off_diagonal", **case.options)
+    size = operator.shape[0]
+    found = decomp.tridiag_sym(4)(lambda vector: operator @ vector, jnp.ones(size))
+    basis, matrix = found.Q_tall, found.J_small
+    assert_close(basis.T @ operator.dense() @ basis, matrix, order=3, scale=10.0)
+
+
+@pytest.mark.parametrize("normalizer", [batch_norm(), identity()], ids=["batch_norm", "identity"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_gradients_come_back_in_the_dtype_of_the_features(normalizer, dtype):
+    found = bnjax.blocking(HEADS["relu"], normalizer, features(ROWS).astype(dtype), labels(6))
+    assert found.total_gradient.dtype == dtype
+    assert all(part.input_gradient.dtype == dtype for _, _, part in parts_of(found))
