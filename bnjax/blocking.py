@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.derivatives.terms import PARTS, TERM_PARTS, TERMS, RowHeads, Terms, terms
 from bnjax.derivatives.transport import (
@@ -100,13 +100,13 @@ class BlockingReport:
 def blocking(
     loss: Callable[..., Array],
     normalizer: Normalizer,
-    x: Float[Array, "n ..."],
+    x: Float[ArrayLike, "n ..."],
     /,
-    *row_arguments: Array,
+    *row_arguments: Any,
     params: Params | None = None,
     stats: Stats | None = None,
     key: Array | None = None,
-    expansion_point: float | Array = 0.0,
+    expansion_point: ArrayLike = 0.0,
     hessian_norms: bool = False,
     chunk: int = 64,
 ) -> BlockingReport:
@@ -159,16 +159,16 @@ def blocking(
 def term_hessian(
     loss: Callable[..., Array],
     normalizer: Normalizer,
-    x: Float[Array, "n ..."],
+    x: Float[ArrayLike, "n ..."],
     /,
-    *row_arguments: Array,
+    *row_arguments: Any,
     term: str,
     part: str = "total",
     side: Literal["input", "output"] = "input",
     params: Params | None = None,
     stats: Stats | None = None,
     key: Array | None = None,
-    expansion_point: float | Array = 0.0,
+    expansion_point: ArrayLike = 0.0,
     chunk: int = 64,
 ) -> HessianOperator:
     """Return the Hessian of one part of the loss over the flattened batch, as an operator.

@@ -3,10 +3,11 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.derivatives.heads import LogitsHead, as_pytree
 from bnjax.derivatives.terms import RowHeads
@@ -61,12 +62,12 @@ class Problem:
 def pose(
     loss: Callable[..., Array],
     normalizer: Normalizer,
-    x: Array,
-    *row_arguments: Array,
+    x: ArrayLike,
+    *row_arguments: Any,
     params: Params | None = None,
     stats: Stats | None = None,
     key: Array | None = None,
-    expansion_point: float | Array = 0.0,
+    expansion_point: ArrayLike = 0.0,
 ) -> Problem:
     """Check the arguments of the public calls and gather them.
 
@@ -150,7 +151,7 @@ def _with_keys_of(initial: dict[str, Array], given: dict[str, Array] | None, wha
     return arrays
 
 
-def _center(expansion_point: float | Array, x: Array) -> Array:
+def _center(expansion_point: ArrayLike, x: Array) -> Array:
     center, row = jnp.asarray(expansion_point), x.shape[1:]
     if jnp.iscomplexobj(center):
         raise TypeError(f"expansion_point needs real coordinates, got dtype {center.dtype}")

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.derivatives.orders import order_gradients
 from bnjax.derivatives.terms import RowHeads, mean_over_positions
@@ -95,14 +95,14 @@ class SpectrumReport:
 def spectrum(
     loss: Callable[..., Array],
     normalizer: Normalizer,
-    x: Float[Array, "n ..."],
+    x: Float[ArrayLike, "n ..."],
     /,
-    *row_arguments: Array,
+    *row_arguments: Any,
     max_order: int = 6,
     params: Params | None = None,
     stats: Stats | None = None,
     key: Array | None = None,
-    expansion_point: float | Array = 0.0,
+    expansion_point: ArrayLike = 0.0,
 ) -> SpectrumReport:
     """Return which orders of `Σ_i loss(y_i, …)` get back through a normalizer in training mode.
 
@@ -146,7 +146,7 @@ class _Orders(NamedTuple):
 
 @partial(jax.jit, static_argnames=("feature_axis", "max_order"))
 def _orders(heads: RowHeads, center: Array, standardized: Array, *, feature_axis: int, max_order: int) -> _Orders:
-    def one_row(head: Callable, center: Array, row: Array, *rest: Array) -> tuple[Array, ...]:
+    def one_row(head: Callable, center: Array, row: Array, *rest: Any) -> tuple[Array, ...]:
         orders = order_gradients(head, center, row - center, *rest, max_order=max_order)
         return orders, head(center, *rest), *jax.value_and_grad(head)(row, *rest)
 
@@ -172,7 +172,10 @@ def _assemble(problem: Problem, orders: _Orders, delta: Array) -> SpectrumReport
     axes = tuple(range(1, output.ndim))
     sizes = jnp.sqrt(jnp.sum(jnp.square(orders.total), axis=axes))
     everything = jnp.sum(sizes) + jnp.linalg.norm(orders.loss_gradient.ravel())
-    rounding = 256 * jnp.finfo(output.dtype).eps * jnp.append(jnp.tile(sizes, 3), everything)
+    # An order that is zero by symmetry comes out as the rounding of those before it.
+    before = jnp.pad(sizes, (2, 0))
+    scales = jnp.maximum(sizes, jnp.maximum(before[1:-1], before[:-2]))
+    rounding = 256 * jnp.finfo(output.dtype).eps * jnp.append(jnp.tile(scales, 3), everything)
 
     # A homogeneous polynomial of degree k is its gradient times its argument over k.
     values = jnp.sum(output[: 3 * count] * delta, axis=axes) / jnp.tile(jnp.arange(1, count + 1), 3)

@@ -1,7 +1,7 @@
 """What are value, gradient and Hessian of a head at one row, and how does one multiply by that Hessian?"""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class Expansion(NamedTuple):
     hessian: Float[Array, "..."]
 
 
-def expand(head: Callable[..., Array], point: Float[Array, "..."], *row_arguments: Array) -> Expansion:
+def expand(head: Callable[..., Array], point: Float[Array, "..."], *row_arguments: Any) -> Expansion:
     """Return value, gradient and dense Hessian of `head` at one row; vmap it over rows.
 
     Memory D² a row; `hessian_at` is the form for long rows.
@@ -60,7 +60,7 @@ class ColumnHessian(NamedTuple):
 
 
 def hessian_at(
-    head: Callable[..., Array], point: Float[Array, "..."], *row_arguments: Array, chunk: int = 64
+    head: Callable[..., Array], point: Float[Array, "..."], *row_arguments: Any, chunk: int = 64
 ) -> LowRankHessian | ColumnHessian:
     """Return the exact Hessian of `head` at one row, with the methods `diagonal()` and `product(vector)`.
 

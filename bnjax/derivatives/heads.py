@@ -6,6 +6,7 @@ A *head* is any `head(row, *row_arguments) -> scalar`. A black-box head hides th
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ class LogitsHead:
     logits: Callable[..., Array]
     outer: Callable[..., Array]
 
-    def __call__(self, row: Array, *row_arguments: Array) -> Array:
+    def __call__(self, row: Array, *row_arguments: Any) -> Array:
         """Return the loss of one row."""
         return self.outer(self.logits(row), *row_arguments)
 

@@ -4,7 +4,7 @@ For `ℓ(y) = outer(z(y))` with piecewise-linear logits `z` the Hessian is `H = 
 logits and the k × k Hessian `A` of `outer`; the second derivative of `z` is zero (docs/theory.md, low-rank form).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +48,7 @@ class LowRankHessian(NamedTuple):
         return self.squared_norm() - jnp.sum(jnp.square(self.diagonal()))
 
 
-def low_rank_hessian(head: LogitsHead, point: Float[Array, "..."], *row_arguments: Array) -> LowRankHessian:
+def low_rank_hessian(head: LogitsHead, point: Float[Array, "..."], *row_arguments: Any) -> LowRankHessian:
     """Return the Hessian of `head` at one row, exact where the logits are piecewise linear; k reverse passes."""
     logits, pull_back = jax.vjp(head.logits, point)
     (jacobian,) = jax.vmap(pull_back)(jnp.eye(logits.size, dtype=logits.dtype))

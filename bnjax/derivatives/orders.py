@@ -6,6 +6,7 @@ The term of order k is `(1/k!) d^k/dt^k ℓ(c + tδ)` at t = 0. Its gradient wit
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ def order_gradients(
     head: Callable[..., Array],
     center: Float[Array, "..."],
     delta: Float[Array, "..."],
-    *row_arguments: Array,
+    *row_arguments: Any,
     max_order: int,
 ) -> Float[Array, "max_order ..."]:
     """Return, for the orders k = 1 … max_order, the gradient of the order's term with respect to δ, for one row.

@@ -34,7 +34,7 @@ class RowHeads(NamedTuple):
     head: Callable[..., Array]
     slope: Float[Array, "..."]
     offset: Float[Array, "..."]
-    row_arguments: tuple[Array, ...]
+    row_arguments: tuple
 
     def map_rows(self, function: Callable, *row_arrays: Array, point: Array | None = None) -> Any:
         """Return `function(head_i, [point,] *row_i, *arguments_i)` for every row i.
@@ -43,7 +43,7 @@ class RowHeads(NamedTuple):
         what follows from it alone is computed once.
         """
 
-        def one_row(slope: Array, offset: Array, point: Array | None, *rest: Array) -> Any:
+        def one_row(slope: Array, offset: Array, point: Array | None, *rest: Any) -> Any:
             common = () if point is None else (point,)
             return function(behind_affine(self.head, slope, offset), *common, *rest)
 
@@ -112,7 +112,7 @@ def terms(
             head that is not piecewise linear.
     """
 
-    def one_row(head: Callable, center: Array, row: Array, *row_arguments: Array) -> tuple[Array, ...]:
+    def one_row(head: Callable, center: Array, row: Array, *row_arguments: Any) -> tuple[Array, ...]:
         at_center = jax.value_and_grad(head)(center, *row_arguments)
         here = jax.value_and_grad(head)(row, *row_arguments)
         hessian = hessian_at(head, center, *row_arguments, chunk=chunk)
