@@ -8,6 +8,7 @@ counterexample.
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def run(config: Config) -> dict[str, Any]:
     table, counterexamples = [], []
     for statement, dtype in progress(work, "trying statements"):
         fitting = [shape for shape in shapes if "instance" not in statement.normalizer.name or len(shape) > 2]
-        trials = [_try(statement, shape, dtype, config) for shape in fitting or [(4, 2, 2, 4)]]
+        trials = [_try(statement, _cases(shape, dtype, config)) for shape in fitting or [(4, 2, 2, 4)]]
         table.append(_row(statement, dtype, trials))
         if statement.form == "printed" and table[-1]["violated_share"]:
             counterexamples.append(_counterexample(statement, dtype, trials))
@@ -102,10 +103,15 @@ def random_shapes(seed: int, count: int) -> list[tuple[int, ...]]:
     ]
 
 
-def _try(statement: Statement, shape: tuple[int, ...], dtype: str, config: Config) -> dict[str, Any]:
-    """Try one statement on random cases of one shape, all of them compiled together."""
+@functools.cache
+def _cases(shape: tuple[int, ...], dtype: str, config: Config) -> Case:
+    """Draw random cases of one shape, stacked."""
     keys = jax.random.split(jax.random.key(config.seed), config.cases)
-    cases = jax.jit(jax.vmap(partial(draw_case, shape=shape, dtype=dtype)))(keys)
+    return jax.jit(jax.vmap(partial(draw_case, shape=shape, dtype=dtype)))(keys)
+
+
+def _try(statement: Statement, cases: Case) -> dict[str, Any]:
+    """Try one statement on stacked cases, all of them compiled together."""
 
     @jax.jit
     @jax.vmap
@@ -114,7 +120,7 @@ def _try(statement: Statement, shape: tuple[int, ...], dtype: str, config: Confi
         return comparison.error() if statement.relation == "=" else comparison.excess(), comparison.bound
 
     error, bound = map(np.asarray, check(cases))
-    return {"shape": shape, "cases": cases, "error": error, "bound": np.broadcast_to(bound, error.shape)}
+    return {"cases": cases, "error": error, "bound": np.broadcast_to(bound, error.shape)}
 
 
 def _row(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
@@ -141,7 +147,9 @@ def _row(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict
 
 def _counterexample(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a violating case of the smallest batch, the one with the largest violation."""
-    smallest = min((trial for trial in trials if (trial["error"] > trial["bound"]).any()), key=lambda t: t["shape"])
+    smallest = min(
+        (trial for trial in trials if (trial["error"] > trial["bound"]).any()), key=lambda t: t["cases"].x[0].size
+    )
     index = int(np.argmax(smallest["error"] - smallest["bound"]))
     case = jax.tree.map(lambda leaf: leaf[index], smallest["cases"])
     comparison = statement.check(statement.normalizer, case)
