@@ -33,7 +33,7 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from experiments.command import Options, main, progress
+from experiments.command import Options, main, map_in_threads, progress
 from experiments.digits_network import TrainedNetwork, batches, train_digits_network
 
 if TYPE_CHECKING:
@@ -78,13 +78,17 @@ def run(config: Config) -> dict[str, Any]:
         convolutional=True,
     )
     chosen = batches(network, config.rows, "single_class", config.batches, config.seed)
-    normalizers = _normalizers(config)
-    per_batch = []
-    for normalizer in progress(normalizers, "carrying orders back"):
-        for number, indices in enumerate(chosen):
-            report = _spectrum(config, network, normalizer, indices)
-            rows = [row for row in report.to_rows() if row["part"] == "shared" or row["order"] == "remainder"]
-            per_batch += [{**row, "batch_number": number} for row in rows]
+
+    def measure(normalizer: Normalizer) -> list[dict]:
+        return [
+            {**row, "batch_number": number}
+            for number, indices in enumerate(chosen)
+            for row in _spectrum(config, network, normalizer, indices).to_rows()
+            if row["part"] == "shared" or row["order"] == "remainder"
+        ]
+
+    measured = map_in_threads(measure, _normalizers(config), "carrying orders back")
+    per_batch = [row for rows in measured for row in rows]
     return {
         "table": _average(per_batch),
         "batches": per_batch,

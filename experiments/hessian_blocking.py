@@ -18,7 +18,7 @@ from jaxtyping import Array
 import bnjax
 from bnjax.derivatives.terms import TERM_PARTS
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
-from experiments.command import Options, main, progress
+from experiments.command import Options, main, map_in_threads
 from experiments.digits_network import TrainedNetwork, batches, train_digits_network
 
 if TYPE_CHECKING:
@@ -70,17 +70,22 @@ def run(config: Config) -> dict[str, Any]:
         "batch_norm": batch_norm(epsilon=0.0),
         "layer_norm": layer_norm(epsilon=0.0),
     }
-    work = [(name, kind) for name in normalizers for kind in KINDS]
-    table, per_batch = [], []
-    for name, kind in progress(work, "carrying terms back"):
-        indices = batches(network, config.rows, kind, config.batches, config.seed)
-        rows = [
+
+    def measure(name: str) -> list[dict]:
+        return [
             {"batch": kind, "batch_number": number, **row, "normalizer": name}
-            for number, chosen in enumerate(indices)
+            for kind in KINDS
+            for number, chosen in enumerate(batches(network, config.rows, kind, config.batches, config.seed))
             for row in _report(network, normalizers[name], name, chosen, hessian_norms=True).to_rows()
         ]
-        per_batch += rows
-        table += [_average(rows, name, kind, term, part) for term, part in TERM_PARTS]
+
+    per_batch = [row for rows in map_in_threads(measure, list(normalizers), "carrying terms back") for row in rows]
+    table = [
+        _average(per_batch, name, kind, term, part)
+        for name in normalizers
+        for kind in KINDS
+        for term, part in TERM_PARTS
+    ]
     return {
         "table": table,
         "batches": per_batch,
@@ -164,8 +169,12 @@ def _standardized(x: Array) -> Array:
 
 
 def _average(rows: list[dict], name: str, kind: str, term: str, part: str) -> dict[str, Any]:
-    """Average the batches of one kind for one part; a survival that no batch has is None, with the reason."""
-    chosen = [row for row in rows if (row["term"], row["part"]) == (term, part)]
+    """Average the batches of one kind for one normalizer and part.
+
+    A survival that no batch has is None, with the reason.
+    """
+    wanted = (name, kind, term, part)
+    chosen = [row for row in rows if (row["normalizer"], row["batch"], row["term"], row["part"]) == wanted]
     averages = {}
     for norm in NORMS:
         values = [row[norm] for row in chosen if row[norm] is not None]
@@ -194,14 +203,19 @@ def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer) -> di
     index = np.concatenate([feature + config.features * np.arange(config.map_rows) for feature in shown])
     maps: dict[str, Any] = {"features": shown}
     units = {"output": np.ones(x.size), "input": np.tile(np.std(np.asarray(x), axis=0), config.map_rows)}
-    for term in MAPPED_TERMS:
-        for side in SIDES:
-            unit = units[side]
+
+    def draw(side: Literal["output", "input"]) -> dict[str, list]:
+        drawn = {}
+        for term in MAPPED_TERMS:
             operator = bnjax.term_hessian(
                 network.head, normalizer, x, labels, term=term, side=side, params=network.norm_params
             )
-            in_units = unit[:, None] * np.asarray(operator.dense()) * unit
-            maps[f"{term}_{side}"] = in_units[np.ix_(index, index)].tolist()
+            in_units = units[side][:, None] * np.asarray(operator.dense()) * units[side]
+            drawn[f"{term}_{side}"] = in_units[np.ix_(index, index)].tolist()
+        return drawn
+
+    for drawn in map_in_threads(draw, SIDES, "drawing Hessians"):
+        maps |= drawn
     return maps
 
 

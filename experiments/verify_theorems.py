@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array
 
 from bnjax.theorems import STATEMENTS, Case, Statement, draw_case
-from experiments.command import Options, main, progress
+from experiments.command import Options, main, map_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,10 +45,14 @@ def run(config: Config) -> dict[str, Any]:
     shapes = random_shapes(config.seed, config.shapes)
     dtypes = ("float64",) if config.smoke else ("float64", "float32")
     work = [(statement, dtype) for dtype in dtypes for statement in STATEMENTS]
-    table, counterexamples = [], []
-    for statement, dtype in progress(work, "trying statements"):
+
+    def try_on_shapes(item: tuple[Statement, str]) -> list[dict[str, Any]]:
+        statement, dtype = item
         fitting = [shape for shape in shapes if "instance" not in statement.normalizer.name or len(shape) > 2]
-        trials = [_try(statement, _cases(shape, dtype, config)) for shape in fitting or [(4, 2, 2, 4)]]
+        return [_try(statement, _cases(shape, dtype, config)) for shape in fitting or [(4, 2, 2, 4)]]
+
+    table, counterexamples = [], []
+    for (statement, dtype), trials in zip(work, map_in_threads(try_on_shapes, work, "trying statements"), strict=True):
         table.append(_row(statement, dtype, trials))
         if statement.form == "printed" and table[-1]["violated_share"]:
             counterexamples.append(_counterexample(statement, dtype, trials))

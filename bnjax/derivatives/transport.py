@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 Standardization = Callable[[Array], Array]
 GradientFields = Callable[[Array], Array]
@@ -78,8 +78,9 @@ class HessianOperator:
         """The shape of the matrix."""
         return self.size, self.size
 
-    def __matmul__(self, other: Array) -> Array:
+    def __matmul__(self, other: ArrayLike) -> Array:
         """Return the product with a vector (size,) or a matrix (size, m)."""
+        other = jnp.asarray(other)
         if other.ndim not in (1, 2) or other.shape[0] != self.size:
             raise ValueError(
                 f"the Hessian of shape {self.shape} needs ({self.size},) or ({self.size}, m), got {other.shape}"
