@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import bnjax
+from bnjax.derivatives import TERMS
 from bnjax.normalizers import batch_norm, group_norm, layer_norm, lp_norm, rms_norm
 
 torch = pytest.importorskip("torch", reason="comparisons with PyTorch need the extra: pip install -e '.[bench]'")
@@ -162,7 +163,7 @@ def test_every_part_has_pytorchs_value_and_gradients(name, head, shape):
         assert_agrees(found.value, value, 1 + whole)
         assert_agrees(found.output_gradient, at_output, whole)
         assert_agrees(found.input_gradient, at_input, np.linalg.norm(report.total_gradient))
-    total = sum(terms[term, "total"][2] for term in bnjax.derivatives.TERMS)
+    total = sum(terms[term, "total"][2] for term in TERMS)
     assert_agrees(report.total_gradient, total, np.linalg.norm(total))
 
 

@@ -58,8 +58,11 @@ def test_orders_one_and_two_are_the_terms_gradient_and_diagonal_with_off_diagona
 def test_in_rows_the_shared_second_order_is_the_shared_diagonal_and_off_diagonal():
     arguments = (HEADS["tanh"], BATCH_NORM, features(ROWS), labels(6))
     found, terms = bnjax.spectrum(*arguments, max_order=2), bnjax.blocking(*arguments).terms
-    expected = terms["diagonal"].shared.output_gradient + terms["off_diagonal"].shared.output_gradient
-    assert_close(found.orders[2].shared.output_gradient, expected, order=2)
+    order, diagonal, off_diagonal = found.orders[2].shared, terms["diagonal"].shared, terms["off_diagonal"].shared
+    assert order is not None
+    assert diagonal is not None
+    assert off_diagonal is not None
+    assert_close(order.output_gradient, diagonal.output_gradient + off_diagonal.output_gradient, order=2)
 
 
 def test_a_polynomial_of_degree_four_ends_at_order_four():

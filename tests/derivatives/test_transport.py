@@ -91,10 +91,10 @@ def test_a_dense_operator_is_its_matrix_column_by_column():
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (), (4, 1, 1)])
 def test_an_operator_names_the_shapes_that_it_multiplies(shape):
     with pytest.raises(ValueError, match=r"of shape \(4, 4\) needs \(4,\) or \(4, m\), got"):
-        OPERATOR @ jnp.ones(shape)
+        _ = OPERATOR @ jnp.ones(shape)
 
 
 def test_a_dense_matrix_over_the_limit_is_refused_before_anything_is_computed():
     size = DENSE_LIMIT + 1
     with pytest.raises(ValueError, match=rf"at most {DENSE_LIMIT} rows, got {size}; use products"):
-        HessianOperator(pytest.fail, size, jnp.dtype("float64")).dense()
+        HessianOperator(lambda _: pytest.fail("computed"), size, jnp.dtype("float64")).dense()
