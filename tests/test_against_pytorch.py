@@ -146,8 +146,7 @@ def assert_agrees(found, wanted, scale):
     assert np.linalg.norm(np.asarray(found) - wanted) <= 1e-10 * scale
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("head", "shape"), [("relu", "rows"), ("tanh", "rows"), ("relu", "maps")])
 @pytest.mark.parametrize("name", NORMALIZERS)
 def test_every_part_has_pytorchs_value_and_gradients(name, head, shape):
     (ours, theirs), (normalizer, normalize), x = HEADS[head], NORMALIZERS[name], features(SHAPES[shape])

@@ -73,10 +73,10 @@ def test_a_polynomial_of_degree_four_ends_at_order_four():
     assert_close(found.orders[5].output_gradient, jnp.zeros(ROWS), scale=1000.0)
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_a_pure_power_is_blocked_to_order_two_and_its_survival_is_that_of_t4(order):
     x = features((7, 1))
-    found = bnjax.spectrum(lambda row: row[0] ** order, BATCH_NORM, x, max_order=5)
+    found = bnjax.spectrum(lambda row: row[0] ** order, BATCH_NORM, x, max_order=4)
     y = (x - x.mean()) / x.std()
     gradient = y ** (order - 1)
     passed = gradient - gradient.mean() - jnp.mean(y**order) * y
