@@ -87,8 +87,14 @@ def lp_norm(
 def _spread(centered: Float[Array, "..."], axes: tuple[int, ...], p: Literal[1, 2] | float) -> Float[Array, "..."]:
     if p == 2:
         return jnp.mean(jnp.square(centered), axis=axes, keepdims=True)
-    reduce = jnp.mean if p == 1 else jnp.max
-    return reduce(jnp.abs(centered), axis=axes, keepdims=True)
+    if p == 1:
+        return jnp.mean(jnp.abs(centered), axis=axes, keepdims=True)
+    # The derivative of jnp.max looks for entries equal to the maximum, and misses where fusion rounds them apart.
+    (feature_axis,) = set(range(centered.ndim)) - set(axes)
+    table = jnp.moveaxis(jnp.abs(centered), feature_axis, -1).reshape(-1, centered.shape[feature_axis])
+    farthest = jnp.argmax(table, axis=0, keepdims=True)
+    shape = [1 if axis in axes else length for axis, length in enumerate(centered.shape)]
+    return jnp.take_along_axis(table, farthest, axis=0).reshape(shape)
 
 
 def _check_unique_maximum(x: Array, axes: tuple[int, ...], name: str) -> None:
