@@ -15,7 +15,6 @@ from bnjax.derivatives.transport import (
     HessianOperator,
     input_hessian_norms,
     output_hessian_norms,
-    pull_back,
     pulled_back,
 )
 from bnjax.normalizers.normalizer import Normalizer, Params, Stats
@@ -222,13 +221,11 @@ def _linearized_field(problem: Problem, index: Array | int, point: Array, *, sid
     """Linearize the gradient field of the part number `index`, a function of X or of Ŷ; the result is a pytree."""
     fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
 
-    def field(at: Array) -> Array:
-        if side == "output":
-            return fields(at)[index]
-        at_output = fields(problem.standardization(at))[index]
-        return pull_back(problem.standardization, at, at_output[None])[0]
+    def at_output(standardized: Array) -> Array:
+        return fields(standardized)[index, None]
 
-    return jax.linearize(field, point)[1]
+    field = at_output if side == "output" else pulled_back(problem.standardization, at_output)
+    return jax.linearize(lambda at: field(at)[0], point)[1]
 
 
 @partial(jax.jit, static_argnames=("shape",))

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.derivatives.heads import LogitsHead, as_pytree
@@ -119,21 +120,26 @@ def check_finite(
     """Raise ValueError naming the first row whose loss or gradients are not finite, where values are known."""
     if not is_concrete(losses):
         return
-    finite = jnp.isfinite(losses) & jnp.isfinite(center_losses)
-    if bool(finite.all()):
-        finite = jnp.isfinite(gradients).all(axis=(0, *range(2, gradients.ndim)))
-        if not bool(finite.all()):
+    finite_losses, finite_gradients = _finite_rows(losses, center_losses, gradients)
+    if np.all(finite_losses):
+        if not np.all(finite_gradients):
             raise ValueError(
                 f"the loss needs finite derivatives at every row and at the expansion point, got others for row "
-                f"{int(jnp.argmin(finite))}; choose another expansion_point (a root or a norm has no derivatives at 0)"
+                f"{np.argmin(finite_gradients)}; choose another expansion_point (a root or a norm has none at 0)"
             )
         return
-    row = int(jnp.argmin(finite))
+    row = int(np.argmin(finite_losses))
     raise ValueError(
         f"the loss needs to be finite at every row and at the expansion point, got {float(losses[row])} and "
         f"{float(center_losses[row])} for row {row}; check its further arguments (labels in range?) and the expansion "
         "point"
     )
+
+
+@jax.jit
+def _finite_rows(losses: Array, center_losses: Array, gradients: Array) -> tuple[Array, Array]:
+    by_row = jnp.isfinite(gradients).all(axis=(0, *range(2, gradients.ndim)))
+    return jnp.isfinite(losses) & jnp.isfinite(center_losses), by_row
 
 
 def _with_keys_of(initial: dict[str, Array], given: dict[str, Array] | None, what: str, name: str) -> dict[str, Array]:
@@ -160,9 +166,8 @@ def _center(expansion_point: ArrayLike, x: Array) -> Array:
     )
     if not fits:
         raise ValueError(f"expansion_point needs a shape that broadcasts to a row {row}, got {center.shape}")
-    with jax.ensure_compile_time_eval():
-        if is_concrete(center) and not bool(jnp.isfinite(center).all()):
-            raise ValueError(f"expansion_point needs finite coordinates, got {center}")
+    if is_concrete(center) and not np.isfinite(np.asarray(center)).all():
+        raise ValueError(f"expansion_point needs finite coordinates, got {center}")
     return jnp.broadcast_to(center.astype(statistics_dtype(x.dtype)), row)
 
 

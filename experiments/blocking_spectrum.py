@@ -10,10 +10,10 @@ and the diagonal term through batch normalization with growing epsilon.
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import bnjax
@@ -33,8 +33,8 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from experiments.command import Options, main, map_in_threads, progress
-from experiments.digits_network import TrainedNetwork, batches, train_digits_network
+from experiments.command import call_in_threads, main, progress
+from experiments.digits_network import NetworkOptions, TrainedNetwork, batches, train_digits_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,17 +44,11 @@ BLOCKED = 1e-12
 
 
 @dataclass(frozen=True)
-class Config(Options):
-    """Carry the Taylor orders of the loss back through every normalizer."""
+class Config(NetworkOptions):
+    """Carry the Taylor orders of the loss back through every normalizer, on single-class batches."""
 
-    rows: int = 32
-    """Rows of a batch, all of one class; a multiple of 4."""
     features: int = 4
     """Channels at the normalizer, an even number, on 4×4 positions."""
-    hidden: int = 16
-    """Width of the head's hidden layer."""
-    steps: int = 300
-    """Training steps before the measurement."""
     batches: int = 5
     """Single-class batches; batch k holds digit k mod 10."""
     max_order: int = 6
@@ -87,7 +81,8 @@ def run(config: Config) -> dict[str, Any]:
             if row["part"] == "shared" or row["order"] == "remainder"
         ]
 
-    measured = map_in_threads(measure, _normalizers(config), "carrying orders back")
+    tasks = [partial(measure, normalizer) for normalizer in _normalizers(config)]
+    measured = call_in_threads(tasks, "carrying orders back")
     per_batch = [row for rows in measured for row in rows]
     return {
         "table": _average(per_batch),
@@ -181,7 +176,7 @@ def _spectrum(
         network.head,
         normalizer,
         x,
-        jnp.asarray(network.labels[indices]),
+        network.labels[indices],
         max_order=config.max_order,
         params=network.norm_params,
         stats=stats,
@@ -192,7 +187,7 @@ def _spectrum(
 def _statistics(network: TrainedNetwork) -> dict[str, Any]:
     """Return the statistics of all test features, as a trained network's running statistics would be."""
     axes = tuple(range(network.features.ndim - 1))
-    return {"mean": jnp.mean(network.features, axes), "variance": jnp.var(network.features, axes)}
+    return {"mean": np.mean(network.features, axes), "variance": np.var(network.features, axes)}
 
 
 def _average(rows: list[dict]) -> list[dict]:
@@ -218,17 +213,15 @@ def _against_epsilon(config: Config, network: TrainedNetwork, indices: np.ndarra
     """Return the survival of each feature's shared diagonal term for growing ε, beside its formula (T2)."""
     x = network.features[indices]
     axes = tuple(range(x.ndim - 1))
-    variance = jnp.var(x, axes)
+    variance = np.var(x, axes)
     rows = []
     for epsilon in progress((0.0, *np.logspace(-8, 2, config.epsilons).tolist()), "against epsilon"):
         normalizer = batch_norm(epsilon=epsilon)
-        report = bnjax.blocking(
-            network.head, normalizer, x, jnp.asarray(network.labels[indices]), params=network.norm_params
-        )
+        report = bnjax.blocking(network.head, normalizer, x, network.labels[indices], params=network.norm_params)
         part = report.terms["diagonal"].shared
         assert part is not None
-        norms = [jnp.sqrt(jnp.sum(jnp.square(side), axes)) for side in (part.input_gradient, part.output_gradient)]
-        survival = jnp.sqrt(variance + epsilon) * norms[0] / norms[1]
+        norms = [np.sqrt(np.sum(np.square(side), axes)) for side in (part.input_gradient, part.output_gradient)]
+        survival = np.sqrt(variance + epsilon) * norms[0] / norms[1]
         rows += [
             {
                 "feature": feature,

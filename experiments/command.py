@@ -58,7 +58,7 @@ class Options:
     seed: int = 0
     """Seed of everything random."""
     smoke: bool = False
-    """A run of seconds, at sizes that only show that everything works."""
+    """A run of seconds, compiled without optimization, at sizes that only show that everything works."""
 
     def smoke_sized(self) -> Self:
         """Returns these options at the sizes of ``--smoke``; override with `dataclasses.replace`."""
@@ -105,6 +105,8 @@ def main(
     if x64:
         jax.config.update("jax_enable_x64", True)
     config = _parse(config_type, name, args)
+    if config.smoke:  # Almost all of a smoke run is compilation, and nothing in it runs for long.
+        jax.config.update("jax_disable_most_optimizations", True)
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key != "output"}
     directory = config.output or default_directory(name, settings)
     made = not directory.exists()
@@ -149,13 +151,13 @@ def progress(iterable: Iterable[Item], description: str, total: float | None = N
     return track(iterable, description, total=total, console=console, transient=True)
 
 
-def map_in_threads(function: Callable[[Item], Result], items: Sequence[Item], description: str) -> list[Result]:
-    """Returns the function's results for all items in order, with a thread for each core and a progress bar.
+def call_in_threads(tasks: Sequence[Callable[[], Result]], description: str) -> list[Result]:
+    """Returns what the tasks return, in order, with a thread for each core and a progress bar.
 
     Most of an experiment's time is compilation, which leaves Python's lock alone.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return list(progress(pool.map(function, items), description, total=len(items)))
+        return list(progress(pool.map(lambda task: task(), tasks), description, total=len(tasks)))
 
 
 def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> Config:

@@ -1,5 +1,6 @@
 """A small network for the embedded digits, cut in two at its normalizer: trunk → normalizer → ReLU → head."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -14,6 +15,21 @@ from bnjax.data.digits import digits
 from bnjax.derivatives.heads import LogitsHead, cross_entropy_head
 from bnjax.models import Normalization
 from bnjax.normalizers import Normalizer
+from experiments.command import Options
+
+
+@dataclass(frozen=True)
+class NetworkOptions(Options):
+    """The options of an experiment on the digits network."""
+
+    rows: int = 32
+    """Rows of a batch."""
+    features: int = 8
+    """Features (channels) at the normalizer."""
+    hidden: int = 16
+    """Width of the head's hidden layer."""
+    steps: int = 300
+    """Training steps before the measurement."""
 
 
 class DigitsNetwork(nn.Module):
@@ -69,7 +85,7 @@ class TrainedNetwork(NamedTuple):
 
     head: LogitsHead
     norm_params: dict[str, Array]
-    features: Array
+    features: np.ndarray
     labels: np.ndarray
     data: str
     accuracy: float
@@ -82,9 +98,7 @@ def train_digits_network(
     train, test = digits(train=True), digits(train=False)
     dtype = jnp.result_type(float)
     model = DigitsNetwork(norm, features, hidden, convolutional, dtype)
-    init_key, batch_key = jax.random.split(jax.random.key(seed))
     images, labels = jnp.asarray(train.images, dtype), jnp.asarray(train.labels)
-    variables = jax.jit(model.init)(init_key, images[:2])
     optimizer = optax.adam(3e-3)
 
     def step(state, key):
@@ -103,11 +117,17 @@ def train_digits_network(
         updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
         return (optax.apply_updates(params, updates), stats, optimizer_state), right
 
-    params, stats = variables["params"], variables["batch_stats"]
-    keys = jax.random.split(batch_key, steps)
-    (params, stats, _), right = jax.jit(lambda state: jax.lax.scan(step, state, keys))(
-        (params, stats, optimizer.init(params))
-    )
+    @jax.jit
+    def trained():
+        init_key, batch_key = jax.random.split(jax.random.key(seed))
+        variables = model.init(init_key, images[:2])
+        params = variables["params"]
+        state = params, variables["batch_stats"], optimizer.init(params)
+        (params, _, _), right = jax.lax.scan(step, state, jax.random.split(batch_key, steps))
+        features = model.apply({"params": params}, jnp.asarray(test.images, dtype), method="trunk")
+        return params, features, jnp.mean(right[-100:])
+
+    params, features, accuracy = trained()
 
     def logits_of(params, row: Array):
         return model.apply({"params": params}, row, method="head")
@@ -115,10 +135,10 @@ def train_digits_network(
     return TrainedNetwork(
         head=cross_entropy_head(jax.tree_util.Partial(logits_of, params)),
         norm_params=params["normalization"],
-        features=jax.jit(partial(model.apply, method="trunk"))({"params": params}, jnp.asarray(test.images, dtype)),
+        features=np.asarray(features),
         labels=test.labels,
         data=test.name,
-        accuracy=float(jnp.mean(right[-100:])),
+        accuracy=float(accuracy),
     )
 
 

@@ -8,18 +8,18 @@ normalization, on single-class and on mixed batches.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 import bnjax
 from bnjax.derivatives.terms import TERM_PARTS
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
-from experiments.command import Options, main, map_in_threads
-from experiments.digits_network import TrainedNetwork, batches, train_digits_network
+from experiments.command import call_in_threads, main
+from experiments.digits_network import NetworkOptions, TrainedNetwork, batches, train_digits_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,24 +32,18 @@ NORMS = (
     "hessian_norm_input",
     "survival",
 )
-SIDES: tuple[Literal["output"], Literal["input"]] = ("output", "input")
+Side = Literal["output", "input"]
+SIDES: tuple[Side, ...] = ("output", "input")
 MAPPED_TERMS = ("diagonal", "off_diagonal", "remainder")
+MAPPED_FEATURES = (0, 1)
 # What the theory says is zero: with one label in the batch all of gradient and diagonal is shared.
 BLOCKED = 1e-12
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(NetworkOptions):
     """Carry every term of the loss back through no normalizer, batch and layer normalization."""
 
-    rows: int = 32
-    """Rows of a batch."""
-    features: int = 8
-    """Features at the normalizer."""
-    hidden: int = 16
-    """Width of the head's hidden layer."""
-    steps: int = 300
-    """Training steps before the measurement."""
     batches: int = 10
     """Batches of each kind; batch k of the single-class ones holds digit k mod 10."""
     map_rows: int = 10
@@ -76,10 +70,15 @@ def run(config: Config) -> dict[str, Any]:
             {"batch": kind, "batch_number": number, **row, "normalizer": name}
             for kind in KINDS
             for number, chosen in enumerate(batches(network, config.rows, kind, config.batches, config.seed))
-            for row in _report(network, normalizers[name], name, chosen, hessian_norms=True).to_rows()
+            for row in _report(network, normalizers[name], name, chosen).to_rows()
         ]
 
-    per_batch = [row for rows in map_in_threads(measure, list(normalizers), "carrying terms back") for row in rows]
+    tasks: list[Callable[[], Any]] = [
+        partial(_maps, config, network, normalizers["batch_norm"], side) for side in SIDES
+    ]
+    tasks += [partial(measure, name) for name in normalizers]
+    *maps, none, batch, layer = call_in_threads(tasks, "carrying terms back")
+    per_batch = [*none, *batch, *layer]
     table = [
         _average(per_batch, name, kind, term, part)
         for name in normalizers
@@ -89,7 +88,7 @@ def run(config: Config) -> dict[str, Any]:
     return {
         "table": table,
         "batches": per_batch,
-        "maps": _maps(config, network, normalizers["batch_norm"]),
+        "maps": {"features": list(MAPPED_FEATURES)} | maps[0] | maps[1],
         "data": network.data,
         "training_accuracy": network.accuracy,
     }
@@ -152,20 +151,13 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     }
 
 
-def _report(
-    network: TrainedNetwork, normalizer: Normalizer, name: str, chosen: np.ndarray, *, hessian_norms: bool
-) -> bnjax.BlockingReport:
+def _report(network: TrainedNetwork, normalizer: Normalizer, name: str, chosen: np.ndarray) -> bnjax.BlockingReport:
     """Measure one batch; "none" is the same head at the same Ŷ, carried back by the identity."""
     x = network.features[chosen]
     if name == "none":
-        x = _standardized(x)
-    labels = jnp.asarray(network.labels[chosen])
-    return bnjax.blocking(network.head, normalizer, x, labels, params=network.norm_params, hessian_norms=hessian_norms)
-
-
-def _standardized(x: Array) -> Array:
-    plain = batch_norm(epsilon=0.0, affine=False)
-    return plain.apply(*plain.init(x), x)[0]
+        x = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
+    labels = network.labels[chosen]
+    return bnjax.blocking(network.head, normalizer, x, labels, params=network.norm_params, hessian_norms=True)
 
 
 def _average(rows: list[dict], name: str, kind: str, term: str, part: str) -> dict[str, Any]:
@@ -192,30 +184,22 @@ def _average(rows: list[dict], name: str, kind: str, term: str, part: str) -> di
     }
 
 
-def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer) -> dict[str, Any]:
+def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer, side: Side) -> dict[str, Any]:
     """Return dense Hessians of two features on a small single-class batch, feature by feature.
 
     In units of each feature's own scale, so that both sides of the normalizer are comparable.
     """
     chosen = batches(network, config.map_rows, "single_class", 1, config.seed)[0]
-    x, labels = network.features[chosen], jnp.asarray(network.labels[chosen])
-    shown = [0, 1]
-    index = np.concatenate([feature + config.features * np.arange(config.map_rows) for feature in shown])
-    maps: dict[str, Any] = {"features": shown}
-    units = {"output": np.ones(x.size), "input": np.tile(np.std(np.asarray(x), axis=0), config.map_rows)}
-
-    def draw(side: Literal["output", "input"]) -> dict[str, list]:
-        drawn = {}
-        for term in MAPPED_TERMS:
-            operator = bnjax.term_hessian(
-                network.head, normalizer, x, labels, term=term, side=side, params=network.norm_params
-            )
-            in_units = units[side][:, None] * np.asarray(operator.dense()) * units[side]
-            drawn[f"{term}_{side}"] = in_units[np.ix_(index, index)].tolist()
-        return drawn
-
-    for drawn in map_in_threads(draw, SIDES, "drawing Hessians"):
-        maps |= drawn
+    x, labels = network.features[chosen], network.labels[chosen]
+    index = np.concatenate([feature + config.features * np.arange(config.map_rows) for feature in MAPPED_FEATURES])
+    units = np.ones(x.size) if side == "output" else np.tile(np.std(x, axis=0), config.map_rows)
+    maps = {}
+    for term in MAPPED_TERMS:
+        operator = bnjax.term_hessian(
+            network.head, normalizer, x, labels, term=term, side=side, params=network.norm_params
+        )
+        in_units = units[:, None] * np.asarray(operator.dense()) * units
+        maps[f"{term}_{side}"] = in_units[np.ix_(index, index)].tolist()
     return maps
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array
 
 from bnjax.theorems import STATEMENTS, Case, Statement, draw_case
-from experiments.command import Options, main, map_in_threads
+from experiments.command import Options, call_in_threads, main
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,13 +46,13 @@ def run(config: Config) -> dict[str, Any]:
     dtypes = ("float64",) if config.smoke else ("float64", "float32")
     work = [(statement, dtype) for dtype in dtypes for statement in STATEMENTS]
 
-    def try_on_shapes(item: tuple[Statement, str]) -> list[dict[str, Any]]:
-        statement, dtype = item
+    def try_on_shapes(statement: Statement, dtype: str) -> list[dict[str, Any]]:
         fitting = [shape for shape in shapes if "instance" not in statement.normalizer.name or len(shape) > 2]
         return [_try(statement, _cases(shape, dtype, config)) for shape in fitting or [(4, 2, 2, 4)]]
 
     table, counterexamples = [], []
-    for (statement, dtype), trials in zip(work, map_in_threads(try_on_shapes, work, "trying statements"), strict=True):
+    tried = call_in_threads([partial(try_on_shapes, *item) for item in work], "trying statements")
+    for (statement, dtype), trials in zip(work, tried, strict=True):
         table.append(_row(statement, dtype, trials))
         if statement.form == "printed" and table[-1]["violated_share"]:
             counterexamples.append(_counterexample(statement, dtype, trials))

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_ch
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
@@ -113,13 +114,22 @@ def build_normalizer(
         with jax.ensure_compile_time_eval():
             check_features(x, feature_axis, name)
 
+    @jax.jit
+    def is_still(x: Array) -> Array:
+        def standardize_alone(x: Array) -> Standardized:
+            return standardize(initial_stats(x), x, mode="batch", key=None)[0]
+
+        values, scale = standardize_alone(x)
+        # A constant group's computed deviation is its mean's rounding error, not 0. Centred twice, it is (almost) gone.
+        return jnp.broadcast_to(~(standardize_alone(values * scale).scale > scale / 2), x.shape)
+
     def check_input(x: ArrayLike) -> None:
         x = jnp.asarray(x)
         check_shared(x)
         with jax.ensure_compile_time_eval():
             check(x)
             if uses_input and epsilon == 0 and is_concrete(x):
-                _check_varies(lambda x: standardize(initial_stats(x), x, mode="batch", key=None)[0], x, name)
+                _check_varies(is_still(x), name)
 
     def init(x: ArrayLike) -> tuple[Params, Stats]:
         x = jnp.asarray(x)
@@ -239,7 +249,7 @@ def check_features(x: Array, feature_axis: int, name: str) -> None:
         )
     if 0 in x.shape:
         raise ValueError(f"{name} needs at least one row and one feature, got shape {x.shape}")
-    if is_concrete(x) and not bool(jnp.isfinite(x).all()):
+    if is_concrete(x) and not bool(_all_finite(x)):
         where = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
         raise ValueError(
             f"{name} needs finite features, got {float(x[where])} at x{list(where)}; look for it upstream, or drop "
@@ -255,12 +265,14 @@ def check_group_size(entries: int, group: str, name: str, *, remedy: str) -> Non
         )
 
 
-def _check_varies(standardize: Callable[[Array], Standardized], x: Array, name: str) -> None:
-    values, scale = standardize(x)
-    # A constant group's computed deviation is not 0 but its mean's rounding error. Centred twice, it is (almost) gone.
-    still = ~(standardize(values * scale).scale > scale / 2)
-    if bool(still.any()):
-        where = [int(i) for i in jnp.argwhere(jnp.broadcast_to(still, x.shape))[0]]
+@jax.jit
+def _all_finite(x: Array) -> Array:
+    return jnp.isfinite(x).all()
+
+
+def _check_varies(still: Array, name: str) -> None:
+    if np.any(still):
+        where = [int(i) for i in np.argwhere(still)[0]]
         raise ValueError(
             f"{name} with epsilon=0 needs features that vary, but the group of x{where} has zero variance to "
             "rounding; drop that feature or use epsilon > 0"

@@ -26,7 +26,6 @@ class GroupReductions(NamedTuple):
     mean: Callable[[Array], Array]
     max: Callable[[Array], Array]
     entries: Array
-    rounding: Array  # of the centred entries
 
 
 Spread = Callable[[Array, GroupReductions], tuple[Array, Array]]
@@ -48,7 +47,7 @@ class BlockedSpace(NamedTuple):
 
 def blocked_space(normalizer: Normalizer, case: Case, *, space: BlockedSpace) -> Comparison:
     """N: `S JᵀG = P G - P w (ŷᵀG)/m` in every group."""
-    group = _reductions(space.groups(case.x.shape).ravel(), case.x.ravel())
+    group = _reductions(space.groups(case.x.shape).ravel())
 
     def centre(flat: Array) -> Array:
         return flat - group.mean(flat) if space.centres else flat
@@ -87,12 +86,10 @@ def mean_absolute(centred: Array, group: GroupReductions) -> tuple[Array, Array]
 def maximum_absolute(centred: Array, group: GroupReductions) -> tuple[Array, Array]:
     """Return the scale of the ℓ∞ norm and `w = m sign(ŷ_k) e_k` at the entry k that is farthest from the mean."""
     scale = group.max(jnp.abs(centred))
-    # Fused into two programs, the two sides of the comparison can differ by their rounding.
-    farthest = jnp.abs(centred) >= scale - group.rounding
-    return scale, group.entries * jnp.sign(centred) * farthest
+    return scale, group.entries * jnp.sign(centred) * (jnp.abs(centred) == scale)
 
 
-def _reductions(labels: Array, x: Array) -> GroupReductions:
+def _reductions(labels: Array) -> GroupReductions:
     count = labels.size  # an upper bound of the number of groups, known without looking at the labels
 
     def total(flat: Array) -> Array:
@@ -106,7 +103,6 @@ def _reductions(labels: Array, x: Array) -> GroupReductions:
         mean=lambda flat: total(flat) / entries.astype(flat.dtype),
         max=largest,
         entries=entries,
-        rounding=8 * jnp.finfo(x.dtype).eps * largest(jnp.abs(x)),
     )
 
 

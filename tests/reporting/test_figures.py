@@ -133,17 +133,6 @@ def test_the_maps_of_a_line_share_symmetric_limits():
     assert limits == [(-3, 3), (-3, 3), (-9, 9)]
 
 
-def test_maps_with_their_own_limits_leave_rounding_blank():
-    maps = {"a": np.eye(2), "b": np.eye(2) * 40, "c": np.eye(2) * 1e-15}
-    figure = heat_maps(maps, columns=3, shared_limits=False, **TEXTS)
-    assert [image.get_clim() for axis in figure.axes for image in axis.get_images()] == [
-        (-1, 1),
-        (-40, 40),
-        (-40, 40),
-    ]
-    assert len(figure.axes) == 6
-
-
 def test_a_single_part_is_not_labelled():
     rows = [row for row in BARS if row["part"] == "total"]
     assert "total" not in texts(survival_bars(rows, panels="batch", **TEXTS))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import ArrayLike
 
-from bnjax.reporting.figures.canvas import INK, ROUNDING, STYLE, framed
+from bnjax.reporting.figures.canvas import INK, STYLE, framed
 from bnjax.reporting.tables import format_value
 
 
@@ -19,23 +19,20 @@ def heat_maps(
     title: str,
     caption: str,
     columns: int = 2,
-    shared_limits: bool = True,
     block: int | None = None,
     axis_label: str = "index of row · feature",
     unit: str = "second derivative",
 ) -> Figure:
     """Draws matrices side by side, such as a Hessian at a normalizer's output and before the normalizer.
 
-    Limits are symmetric around zero. Each map's title states its Frobenius norm.
+    The maps of one line share their limits, symmetric around zero, and one colour bar, so that colours compare across
+    them. Each map's title states its Frobenius norm.
 
     Args:
         matrices: The matrices by the titles of their maps, line by line.
         title: The statement or question of the figure.
         caption: The line below it.
         columns: How many maps stand in a line.
-        shared_limits: Whether the maps of one line share their limits and one colour bar, so that colours
-            compare across them. Otherwise each has its own, for maps of different sizes; one that is zero to
-            rounding beside the largest of its line still takes that one's limits, and stays blank.
         block: If given, thin lines separate blocks of so many indices, such as the features of one row.
         axis_label: What the indices count.
         unit: What the colours measure, with its unit.
@@ -58,13 +55,8 @@ def heat_maps(
             largest = max(np.abs(maps[name]).max() for name in line) or 1.0
             drawn = list(zip(line, line_axes, strict=False))
             for name, axis in drawn:
-                own = np.abs(maps[name]).max()
-                limit = largest if shared_limits or own <= ROUNDING * largest else own
-                _draw_map(axis, name, maps[name], limit, axis_label, block)
-                if not shared_limits:
-                    _color_bar(figure, [axis], unit)
-            if shared_limits:
-                _color_bar(figure, [axis for _, axis in drawn], unit)
+                _draw_map(axis, name, maps[name], largest, axis_label, block)
+            _color_bar(figure, [axis for _, axis in drawn], unit)
             for axis in line_axes[len(line) :]:
                 axis.set_visible(False)
     return figure
