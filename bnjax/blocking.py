@@ -17,9 +17,9 @@ from bnjax.derivatives.transport import (
     output_hessian_norms,
     pulled_back,
 )
-from bnjax.normalizers.normalizer import Normalizer, Params, Stats
+from bnjax.normalizers.normalizer import Normalizer
 from bnjax.parts import SplitPart, carry_back, split_part
-from bnjax.problem import Problem, check_at_least_one, check_finite, pose, standardize
+from bnjax.problem import Problem, State, check_at_least_one, check_finite, pose, standardize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -102,8 +102,8 @@ def blocking(
     x: Float[ArrayLike, "n ..."],
     /,
     *row_arguments: Any,
-    params: Params | None = None,
-    stats: Stats | None = None,
+    params: State | None = None,
+    stats: State | None = None,
     key: Array | None = None,
     expansion_point: ArrayLike = 0.0,
     hessian_norms: bool = False,
@@ -113,8 +113,9 @@ def blocking(
 
     Each row's loss is expanded exactly at one point of the standardized features, with the affine phase counted as part
     of the head; each term's gradient is carried back through the standardization (docs/theory.md, setting, T1–T6).
-    Compiled once per loss, normalizer and shapes (the head's part once for all normalizers). Pass weights of the head
-    in a `jax.tree_util.Partial`, so that new weights do not compile anew.
+    Compiled once per loss, normalizer and shapes (the head's part once for all normalizers). A `lambda` written anew
+    for every call is a new loss each time: define it once, and pass weights of the head in a `jax.tree_util.Partial`,
+    so that new weights do not compile anew either.
 
     Args:
         loss: `loss(y_row, *row_arguments_i) -> scalar` of one row of the normalizer's output. A `cross_entropy_head`
@@ -164,8 +165,8 @@ def term_hessian(
     term: str,
     part: str = "total",
     side: Literal["input", "output"] = "input",
-    params: Params | None = None,
-    stats: Stats | None = None,
+    params: State | None = None,
+    stats: State | None = None,
     key: Array | None = None,
     expansion_point: ArrayLike = 0.0,
     chunk: int = 64,

@@ -15,6 +15,9 @@ from bnjax.derivatives.terms import RowHeads
 from bnjax.normalizers.moments import statistics_dtype
 from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats, is_concrete
 
+# Parameters or statistics of a normalizer as they are passed in: jax or numpy arrays by name.
+State = Mapping[str, ArrayLike]
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ def pose(
     normalizer: Normalizer,
     x: ArrayLike,
     *row_arguments: Any,
-    params: Params | None = None,
-    stats: Stats | None = None,
+    params: State | None = None,
+    stats: State | None = None,
     key: Array | None = None,
     expansion_point: ArrayLike = 0.0,
 ) -> Problem:
@@ -142,7 +145,7 @@ def _finite_rows(losses: Array, center_losses: Array, gradients: Array) -> tuple
     return jnp.isfinite(losses) & jnp.isfinite(center_losses), by_row
 
 
-def _with_keys_of(initial: dict[str, Array], given: dict[str, Array] | None, what: str, name: str) -> dict[str, Array]:
+def _with_keys_of(initial: dict[str, Array], given: State | None, what: str, name: str) -> dict[str, Array]:
     if given is None:
         return initial
     if not isinstance(given, Mapping) or set(given) != set(initial):

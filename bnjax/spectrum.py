@@ -11,9 +11,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.derivatives.orders import order_gradients
 from bnjax.derivatives.terms import RowHeads, mean_over_positions
-from bnjax.normalizers.normalizer import Normalizer, Params, Stats
+from bnjax.normalizers.normalizer import Normalizer
 from bnjax.parts import Part, SplitPart, carry_back, split_part
-from bnjax.problem import Problem, check_at_least_one, check_finite, pose, standardize
+from bnjax.problem import Problem, State, check_at_least_one, check_finite, pose, standardize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,8 +99,8 @@ def spectrum(
     /,
     *row_arguments: Any,
     max_order: int = 6,
-    params: Params | None = None,
-    stats: Stats | None = None,
+    params: State | None = None,
+    stats: State | None = None,
     key: Array | None = None,
     expansion_point: ArrayLike = 0.0,
 ) -> SpectrumReport:

@@ -221,7 +221,7 @@ def _against_epsilon(config: Config, network: TrainedNetwork, indices: np.ndarra
         part = report.terms["diagonal"].shared
         assert part is not None
         norms = [np.sqrt(np.sum(np.square(side), axes)) for side in (part.input_gradient, part.output_gradient)]
-        survival = np.sqrt(variance + epsilon) * norms[0] / norms[1]
+        survival = np.sqrt(variance + epsilon) * norms[0] / np.where(norms[1] > 0, norms[1], 1.0)
         rows += [
             {
                 "feature": feature,
