@@ -106,7 +106,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             log_y=True,
             floor=1e-17,
             x_label="SGD step",
-            y_label="distance of the weights from their start / their length",
+            y_label="distance from the first weights, relative",
             title="Live statistics hold a quadratic loss in place, constant ones do not",
             caption=f"mean and standard deviation over {config['seeds']} initializations; n = {config['rows']} "
             f"Gaussian inputs; seed {config['seed']}; float64, ε = 0",

@@ -94,20 +94,23 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     """Draw the change of the gradient against the dropped power."""
     from bnjax.reporting.figures import lines
 
-    rows = [{**row, "series": f"powers up to {row['max_order']}, {row['dtype']}"} for row in results["table"]]
+    rows = [
+        {**row, "loss and precision": f"powers up to {row['max_order']}, {row['dtype']}"} for row in results["table"]
+    ]
     return {
         "powers": lines(
             rows,
             x="order",
             y="mean",
-            series="series",
+            spread="std",
+            series="loss and precision",
             log_y=True,
             floor=1e-17,
             x_label="dropped power k of ŷ",
             y_label="relative change of the gradient before BN",
             title="The powers 0, 1 and 2 of the loss never get back through BN",
-            caption=f"mean over {config['draws']} draws of λ for each of {config['networks']} random networks; n = "
-            f"{config['rows']} Gaussian inputs; seed {config['seed']}; ε = 0",
+            caption=f"mean and standard deviation over {config['draws']} draws of λ for each of {config['networks']} "
+            f"random networks; n = {config['rows']} Gaussian inputs; seed {config['seed']}; ε = 0",
         )
     }
 

@@ -56,7 +56,8 @@ def framed(size: tuple[float, float], title: str, caption: str, lines: int = 1, 
     """Returns a figure with its title and caption, and its axes as a flat array."""
     figure = Figure(figsize=size, layout="constrained")
     characters = size[0] * 15
-    figure.suptitle(textwrap.fill(title, int(characters * 0.7)), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    # Half of a bold line's room, so that it ends before a legend beside the axes begins.
+    figure.suptitle(textwrap.fill(title, int(characters * 0.48)), x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.supxlabel(textwrap.fill(caption, int(characters)), x=0.01, ha="left", fontsize=8, color=FAINT)
     return figure, figure.subplots(lines, columns, squeeze=False).ravel()
 

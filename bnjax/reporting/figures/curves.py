@@ -124,6 +124,7 @@ def _line(
         "markersize": 9 * thickness,
         "markeredgecolor": INK,
         "markeredgewidth": 0.6,
+        "markevery": max(1, len(rows) // 15),
     }
     dashes = DASHES[index // len(COLORS) % len(DASHES)]
     axis.plot(
