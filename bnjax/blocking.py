@@ -1,5 +1,6 @@
 """Which terms of the loss get back through a normalizer? The report that the library exists for."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BlockingReport:
     """What each term of the summed loss sends back through a normalizer; a pytree.
 
@@ -64,6 +65,10 @@ class BlockingReport:
             "total_survival": None if jnp.isnan(self.total_survival) else float(self.total_survival),
             "table": self.to_rows(),
         }
+
+    def __repr__(self) -> str:
+        """Return a short description; `print` shows the table."""
+        return f"<BlockingReport of {self.normalizer}: print() it, .terms, .to_rows(), .to_dict(), .plot()>"
 
     def __str__(self) -> str:
         """Return the report as a table."""
@@ -114,8 +119,8 @@ def blocking(
     Each row's loss is expanded exactly at one point of the standardized features, with the affine phase counted as part
     of the head; each term's gradient is carried back through the standardization (docs/theory.md, setting, T1–T6).
     Compiled once per loss, normalizer and shapes (the head's part once for all normalizers). A `lambda` written anew
-    for every call is a new loss each time: define it once, and pass weights of the head in a `jax.tree_util.Partial`,
-    so that new weights do not compile anew either.
+    for every call is a new loss each time; one that is used again keeps the arrays it closed over at first, as under
+    `jax.jit`. Pass weights of the head in a `jax.tree_util.Partial`: new ones count and compile nothing anew.
 
     Args:
         loss: `loss(y_row, *row_arguments_i) -> scalar` of one row of the normalizer's output. A `cross_entropy_head`
@@ -258,7 +263,8 @@ def _assemble(problem: Problem, split: Terms, output_norms: Array | None, input_
     parts = replace(parts, hessian_norm_output=output_norms, hessian_norm_input=input_norms)
     numbers = {name: [TERM_PARTS.index((name, part)) for part in PARTS if (name, part) in TERM_PARTS] for name in TERMS}
     return BlockingReport(
-        terms={name: split_part(parts, *indices) for name, indices in numbers.items()},
+        # A plain dict would leave compiled code in alphabetical order.
+        terms=OrderedDict((name, split_part(parts, *indices)) for name, indices in numbers.items()),
         loss=stacked.value[-1],
         value=jnp.sum(split.center_losses),
         total_gradient=stacked.input_gradient[-1],

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from bnjax.derivatives.norms import norms as gradient_norms
 from bnjax.derivatives.transport import pull_back
 from bnjax.problem import Problem
 
@@ -83,7 +84,7 @@ def carry_back(
     """
     arrived = pull_back(problem.standardization, problem.x, output_gradients)
     unscaled = problem.standardized(problem.x).scale * arrived
-    norms, arrived_norms, unscaled_norms = map(_norms, (output_gradients, arrived, unscaled))
+    norms, arrived_norms, unscaled_norms = map(gradient_norms, (output_gradients, arrived, unscaled))
     exists = norms > rounding
     return Part(
         value=values,
@@ -103,7 +104,3 @@ def split_part(stacked: Part, total: int, shared: int | None = None, individual:
 
     whole = pick(total)
     return SplitPart(**vars(whole), shared=pick(shared), individual=pick(individual))
-
-
-def _norms(stacked: Array) -> Array:
-    return jnp.sqrt(jnp.sum(jnp.square(stacked), axis=tuple(range(1, stacked.ndim))))

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -86,12 +87,15 @@ def pose(
     """
     if not isinstance(normalizer, Normalizer):
         raise TypeError(f"normalizer needs to be one that was made, such as batch_norm(), got {normalizer!r}")
-    x = jnp.asarray(x)
+    x = _array(x, "x")
     normalizer.check(x)
     initial_params, initial_stats = normalizer.init(x)
     params = _with_keys_of(initial_params, params, "params", normalizer.name)
     stats = _with_keys_of(initial_stats, stats, "stats", normalizer.name)
-    row_arguments = jax.tree.map(jnp.asarray, row_arguments)
+    row_arguments = tuple(
+        jax.tree.map(partial(_array, what=f"row argument {index}"), argument, is_leaf=lambda leaf: leaf is None)
+        for index, argument in enumerate(row_arguments)
+    )
     for index, leaf in enumerate(jax.tree.leaves(row_arguments)):
         if leaf.ndim == 0 or len(leaf) != len(x):
             raise ValueError(
@@ -113,7 +117,7 @@ def standardize(problem: Problem) -> Float[Array, "n ..."]:
 
 def check_at_least_one(name: str, value: int) -> None:
     """Raise ValueError unless an option is an integer from 1 on."""
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} needs to be an integer >= 1, got {value!r}")
 
 
@@ -145,14 +149,25 @@ def _finite_rows(losses: Array, center_losses: Array, gradients: Array) -> tuple
     return jnp.isfinite(losses) & jnp.isfinite(center_losses), by_row
 
 
+def _array(value: Any, what: str) -> Array:
+    try:
+        if value is None or np.ma.isMaskedArray(value):
+            raise TypeError("there is no array of numbers in it")
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} needs to be an array of numbers, got {type(value).__name__}: {error}") from None
+
+
 def _with_keys_of(initial: dict[str, Array], given: State | None, what: str, name: str) -> dict[str, Array]:
     if given is None:
         return initial
     if not isinstance(given, Mapping) or set(given) != set(initial):
         got = sorted(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
         raise ValueError(f"{what} of {name} needs a dict with entries {sorted(initial)}, got {got}; see its init(x)")
-    arrays = {key: jnp.asarray(value) for key, value in given.items()}
+    arrays = {key: _array(value, f"{what}[{key!r}]") for key, value in given.items()}
     for key, value in arrays.items():
+        if is_concrete(value) and not (np.isfinite(value).all() and (key != "variance" or np.all(value >= 0))):
+            raise ValueError(f"{what}[{key!r}] of {name} needs finite numbers, a variance none below 0, got {value}")
         if value.shape != initial[key].shape:
             raise ValueError(
                 f"{what}[{key!r}] of {name} needs shape {initial[key].shape}, got {value.shape}; see its init(x)"
@@ -161,7 +176,7 @@ def _with_keys_of(initial: dict[str, Array], given: State | None, what: str, nam
 
 
 def _center(expansion_point: ArrayLike, x: Array) -> Array:
-    center, row = jnp.asarray(expansion_point), x.shape[1:]
+    center, row = _array(expansion_point, "expansion_point"), x.shape[1:]
     if jnp.iscomplexobj(center):
         raise TypeError(f"expansion_point needs real coordinates, got dtype {center.dtype}")
     fits = center.ndim <= len(row) and all(

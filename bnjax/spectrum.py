@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.derivatives.norms import norms
 from bnjax.derivatives.orders import order_gradients
 from bnjax.derivatives.terms import RowHeads, mean_over_positions
 from bnjax.normalizers.normalizer import Normalizer
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpectrumReport:
     """What each Taylor order of the summed loss sends back through a normalizer; a pytree.
 
@@ -63,6 +64,10 @@ class SpectrumReport:
             "table": self.to_rows(),
         }
 
+    def __repr__(self) -> str:
+        """Return a short description; `print` shows the table."""
+        return f"<SpectrumReport of {self.normalizer}: print() it, .orders, .remainder, .to_rows(), .plot()>"
+
     def __str__(self) -> str:
         """Return the report as a table."""
         from bnjax.reporting.tables import format_table
@@ -74,15 +79,17 @@ class SpectrumReport:
         )
 
     def plot(self) -> "Figure":
-        """Return survival against order, a matplotlib figure."""
-        from bnjax.reporting.figures import lines
+        """Return bars of each order's and the remainder's survival, a matplotlib figure."""
+        from bnjax.reporting.figures import survival_bars
 
-        rows = [row for row in self.to_rows() if row["order"] != "remainder"]
-        return lines(
-            rows,
-            x="order",
-            y="survival",
-            series="part",
+        bars = [
+            {"term": str(row["order"]), "part of the order": row["part"], "survival": row["survival"]}
+            | {"reason": row["reason"]}
+            for row in self.to_rows()
+        ]
+        return survival_bars(
+            bars,
+            by="part of the order",
             title=f"What gets back through {self.normalizer}, order by order",
             caption=self._caption(),
         )
@@ -170,8 +177,8 @@ def _assemble(problem: Problem, orders: _Orders, delta: Array) -> SpectrumReport
     output = jnp.concatenate([orders.total, orders.shared, individual, rest[None], orders.loss_gradient[None]])
 
     axes = tuple(range(1, output.ndim))
-    sizes = jnp.sqrt(jnp.sum(jnp.square(orders.total), axis=axes))
-    everything = jnp.sum(sizes) + jnp.linalg.norm(orders.loss_gradient.ravel())
+    sizes = norms(orders.total)
+    everything = jnp.sum(sizes) + norms(orders.loss_gradient[None])[0]
     # An order that is zero by symmetry comes out as the rounding of those before it.
     before = jnp.pad(sizes, (2, 0))
     scales = jnp.maximum(sizes, jnp.maximum(before[1:-1], before[:-2]))

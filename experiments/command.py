@@ -13,22 +13,24 @@ the exit status is 1 if the run fails its own check, 2 for bad input and 130 if 
 """
 
 import dataclasses
+import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import tyro
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from bnjax.reporting.records import (
     Record,
@@ -60,8 +62,19 @@ class Options:
     smoke: bool = False
     """A run of seconds, compiled without optimization, at sizes that only show that everything works."""
 
+    least: ClassVar[Mapping[str, int]] = {"seed": 0}
+
+    def __post_init__(self) -> None:
+        """Checks that whole numbers are counts, at least 1 or what `least` says, and that the seed fits 32 bits."""
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), self.least.get(field.name, 1)
+            if type(value) is int and value < least:
+                raise ValueError(f"--{field.name.replace('_', '-')} needs to be at least {least}, got {value}")
+        if self.seed >= 2**32:
+            raise ValueError(f"--seed needs to be below 2**32, got {self.seed}")
+
     def smoke_sized(self) -> Self:
-        """Returns these options at the sizes of ``--smoke``; override with `dataclasses.replace`."""
+        """Returns these options at the sizes of ``--smoke``; options given on the command line beside it win."""
         return self
 
 
@@ -76,6 +89,7 @@ def main(
     figures: "Callable[[Results, dict[str, Any]], Mapping[str, Figure]] | None" = None,
     failures: Callable[[Results], list[str]] | None = None,
     columns: Sequence[str] | None = None,
+    summary: Callable[[Results], list[dict[str, Any]]] | None = None,
     x64: bool = True,
     args: Sequence[str] | None = None,
 ) -> None:
@@ -95,6 +109,7 @@ def main(
             are the names of the files.
         failures: Returns a line for each check that the results fail, kept as ``failures`` in the results.
         columns: The columns of the printed table; all of them if None.
+        summary: Returns the rows of the printed table where ``table`` itself is too long to read.
         x64: Whether to compute in float64.
         args: The command line's arguments; those of the process if None.
 
@@ -117,7 +132,7 @@ def main(
         _exit(2, f"error: {error}")
     try:
         begin = perf_counter()
-        results = run(config)
+        results = run(dataclasses.replace(config, output=directory))
         wall_time_s = perf_counter() - begin
         if failures is not None:
             results = {**results, "failures": failures(results)}
@@ -129,7 +144,7 @@ def main(
             repository=Path(__file__).parent,
         )
         record = Record(name, settings, origin, results)
-        complaint = _publish(directory, record, figures, columns)
+        complaint = _publish(directory, record, figures)
     except KeyboardInterrupt:
         _exit(130, "interrupted: no result was written")
     except (ValueError, TypeError, OSError) as error:
@@ -137,6 +152,7 @@ def main(
     finally:
         if made and directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
+    _print_results(record, directory, summary, columns)
     for line in (*results.get("failures", ()), *complaint):
         print(f"failed: {line}", file=sys.stderr)
     if results.get("failures") or complaint:
@@ -160,11 +176,31 @@ def call_in_threads(tasks: Sequence[Callable[[], Result]], description: str) -> 
         return list(progress(pool.map(lambda task: task(), tasks), description, total=len(tasks)))
 
 
+@contextmanager
+def training_bar(epochs: int) -> Iterator[Callable[[str, Mapping[str, float]], None]]:
+    """Shows loss, accuracy and time left over so many epochs, on stderr and only if that is a terminal.
+
+    Yields:
+        A function to be called after every epoch with what is being trained and the epoch's metrics.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("training", total=epochs)
+
+        def advance(what: str, row: Mapping[str, float]) -> None:
+            text = f"{what}: loss {row['train_loss']:.3g}, test accuracy {row['test_accuracy']:.3f}"
+            bar.update(task, advance=1, description=text)
+
+        yield advance
+
+
 def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> Config:
     try:
         markers = (tyro.conf.FlagCreatePairsOff,)
-        config = tyro.cli(config_type, prog=f"python -m {name}", args=args, config=markers)
-        return config.smoke_sized() if config.smoke else config
+        given = sys.argv[1:] if args is None else args
+        default = config_type().smoke_sized() if "--smoke" in given else config_type()
+        return tyro.cli(config_type, prog=f"python -m {name}", args=args, default=default, config=markers)
     except (ValueError, TypeError) as error:
         _exit(2, f"error: {error}")
 
@@ -173,13 +209,11 @@ def _publish(
     directory: Path,
     record: Record,
     figures: "Callable[[Results, dict[str, Any]], Mapping[str, Figure]] | None",
-    columns: Sequence[str] | None,
 ) -> list[str]:
-    """Writes everything, the record last, and prints the table; returns a line if the drawing failed."""
+    """Writes everything, the record last; returns a line if the drawing failed."""
     tables = tables_of(record.results)
     if "table" not in tables:
         raise TypeError("an experiment's results hold 'table', a non-empty list of flat rows")
-    text = format_table(tables["table"], columns=columns)
     require_free(directory)
     for table, rows in tables.items():
         write_csv(directory / f"{table}.csv", rows)
@@ -193,9 +227,25 @@ def _publish(
             traceback.print_exc()
             complaint = [f"the figures were not drawn; once mended, run python -m experiments.redraw {directory}"]
     write_record(directory, record)
-    print(text)
-    print(f"\nwritten to {directory}/: {', '.join(sorted(path.name for path in directory.iterdir()))}")
     return complaint
+
+
+def _print_results(
+    record: Record,
+    directory: Path,
+    summary: Callable[[Results], list[dict[str, Any]]] | None,
+    columns: Sequence[str] | None,
+) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # A terminal without Greek letters is no reason to fail.
+    rows = summary(record.results) if summary else record.results["table"]
+    try:
+        print(format_table(rows, columns=columns))
+        if record.results.get("failures") == []:
+            print("\nAll checks of this run hold.")
+        print(f"\nwritten to {directory}/: {', '.join(sorted(path.name for path in directory.iterdir()))}", flush=True)
+    except BrokenPipeError:  # Nobody reads on, as with `| head`; the record is complete.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at exit
 
 
 def _place(error: BaseException) -> str:

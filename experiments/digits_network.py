@@ -11,7 +11,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array
 
-from bnjax.data.digits import digits
+from bnjax.data import digits
 from bnjax.derivatives.heads import LogitsHead, cross_entropy_head
 from bnjax.models import Normalization
 from bnjax.normalizers import Normalizer
@@ -146,5 +146,8 @@ def batches(data: TrainedNetwork, rows: int, kind: str, count: int, seed: int) -
     """Return the indices of `count` batches: `single_class` (batch k holds class k mod 10) or `mixed`."""
     generator = np.random.default_rng(seed)
     pools = [np.flatnonzero(data.labels == k % 10) if kind == "single_class" else None for k in range(count)]
-    everything = np.arange(len(data.labels))
-    return [generator.choice(everything if pool is None else pool, rows, replace=False) for pool in pools]
+    pools = [np.arange(len(data.labels)) if pool is None else pool for pool in pools]
+    smallest = min(len(pool) for pool in pools)
+    if rows > smallest:
+        raise ValueError(f"--rows needs to be at most {smallest} for {kind} batches from {data.data}, got {rows}")
+    return [generator.choice(pool, rows, replace=False) for pool in pools]

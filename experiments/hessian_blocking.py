@@ -8,16 +8,17 @@ normalization, on single-class and on mixed batches.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 import bnjax
 from bnjax.derivatives.terms import TERM_PARTS
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
+from bnjax.reporting.tables import format_value
 from experiments.command import call_in_threads, main
 from experiments.digits_network import NetworkOptions, TrainedNetwork, batches, train_digits_network
 
@@ -43,6 +44,8 @@ BLOCKED = 1e-12
 @dataclass(frozen=True)
 class Config(NetworkOptions):
     """Carry every term of the loss back through no normalizer, batch and layer normalization."""
+
+    least: ClassVar[Mapping[str, int]] = {"seed": 0, "rows": 3, "features": 2, "map_rows": 3}
 
     batches: int = 10
     """Batches of each kind; batch k of the single-class ones holds digit k mod 10."""
@@ -108,6 +111,19 @@ def failures(results: dict[str, Any]) -> list[str]:
     return complaints
 
 
+def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the survival of every term and part, mean ± standard deviation over the batches, a column a normalizer."""
+    rows: dict[tuple, dict[str, Any]] = {}
+    for row in results["table"]:
+        key = {name: row[name] for name in ("batch", "term", "part")}
+        line = rows.setdefault(tuple(key.values()), key)
+        survival = row["survival"]
+        line[f"survival, {row['normalizer']}"] = (
+            row["reason"] if survival is None else f"{format_value(survival)} ± {format_value(row['survival_std'])}"
+        )
+    return list(rows.values())
+
+
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
     """Draw the survival of every term and the Hessians before and after batch normalization."""
     from bnjax.reporting.figures import heat_maps, survival_bars
@@ -121,7 +137,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     maps = results["maps"]
     drawn = (
         f"{results['data']}; one batch of {config['map_rows']} images of one digit, features {maps['features']}, in "
-        f"units of each feature's scale; seed {config['seed']}; float64, ε = 0"
+        f"units of each feature's scale; the gradient term's is 0; seed {config['seed']}; float64, ε = 0"
     )
     return {
         "survival": survival_bars(
@@ -143,10 +159,10 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
                 for term in MAPPED_TERMS
                 for side, place in (("output", "at the output of batch norm"), ("input", "before batch norm"))
             },
-            title="Each term's Hessian at the output of batch normalization and before it",
+            title="Hessians at the output of batch norm and before it",
             caption=drawn,
             block=config["map_rows"],
-            axis_label="feature · row",
+            axis_label=f"{config['map_rows']} · feature + row",
         ),
     }
 
@@ -204,4 +220,4 @@ def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer, side:
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.hessian_blocking", figures=figures, failures=failures)
+    main(run, Config, name="experiments.hessian_blocking", figures=figures, failures=failures, summary=summary)

@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from bnjax.reporting.figures import save
-from bnjax.reporting.records import read_record
+from bnjax.reporting.records import RESULT_FILE, read_record
 
 ROOMS = ("experiments.", "benchmarks.")
 
@@ -21,7 +21,7 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
     """Draws the figures of a finished run again.
 
     Args:
-        directory: The folder that holds the run's result.json.
+        directory: The folder that holds the run's result.json, or that file.
         output: The folder for the figures; the run's own if None.
 
     Returns:
@@ -31,6 +31,7 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
         FileNotFoundError: If the folder holds no record.
         ValueError: If the record's experiment is not one of this project, or draws no figures.
     """
+    directory = directory.parent if directory.name == RESULT_FILE else directory
     record = read_record(directory)
     if not record.experiment.startswith(ROOMS):
         raise ValueError(
@@ -51,7 +52,7 @@ def main(directory: Annotated[Path, tyro.conf.Positional], output: Path | None =
     """
     try:
         paths = redraw(directory, output)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     print("\n".join(map(str, paths)))

@@ -87,7 +87,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             floor=1e-18,
             name_label="statement of docs/theory.md",
             value_label="error relative to the statement's size",
-            title="Every statement holds within what rounding allows",
+            title="Errors of the statements and what rounding allows",
             caption=f"the case nearest to its bound, of {config['cases']} random cases on each of "
             f"{len(results['shapes'])} shapes; seed {config['seed']}",
         )

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 import bnjax
-from bnjax.normalizers import batch_norm, instance_norm, layer_norm, lp_norm, noisy_batch_norm
+from bnjax.normalizers import (
+    batch_norm,
+    frozen_batch_norm,
+    ghost_batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    lp_norm,
+    noisy_batch_norm,
+)
 from tests.comparison import assert_close
 from tests.derivatives.cases import HEADS, MAPS, ROWS, features, labels
 
@@ -246,3 +255,59 @@ def test_shapes_are_checked_under_an_outer_jit():
         jax.jit(lambda x: bnjax.blocking(loss_of, BATCH_NORM, x).loss)(X[:1])
     with pytest.raises(ValueError, match="has its rows on axis 0"):
         jax.jit(lambda x: bnjax.blocking(loss_of, batch_norm(feature_axis=4), x).loss)(features(MAPS))
+
+
+@pytest.mark.parametrize(
+    ("row_labels", "error", "message"),
+    [
+        (np.zeros(6), TypeError, "labels need to be integers from 0 to 2, got dtype float64"),
+        (np.eye(6, 5, dtype=int), ValueError, "labels need one integer a row, .*argmax"),
+        (None, TypeError, "row argument 0 needs to be an array of numbers, got NoneType"),
+        (np.array(["a"] * 6), TypeError, "row argument 0 needs to be an array of numbers, got ndarray"),
+    ],
+    ids=["float", "one_hot", "none", "strings"],
+)
+def test_labels_that_are_no_classes_are_refused(row_labels, error, message):
+    with pytest.raises(error, match=message):
+        bnjax.blocking(LOSS, BATCH_NORM, X, row_labels)
+
+
+@pytest.mark.parametrize("x", [None, [[1.0], [1.0, 2.0]], "features", np.ma.masked_array(np.ones((3, 2)))])
+@every_call
+def test_what_is_no_array_of_features_is_refused_by_name(call, x):
+    with pytest.raises(TypeError, match="x needs to be an array of numbers, got"):
+        call(loss_of, BATCH_NORM, x)
+
+
+@pytest.mark.parametrize("variance", [np.full(4, -1.0), np.full(4, np.nan)])
+def test_statistics_that_are_none_are_refused(variance):
+    with pytest.raises(ValueError, match=r"stats\['variance'\] of frozen_batch_norm needs finite numbers"):
+        bnjax.blocking(loss_of, frozen_batch_norm(), X, stats={"mean": np.zeros(4), "variance": variance})
+
+
+@pytest.mark.parametrize("normalizer", [batch_norm(), batch_norm(epsilon=0.0), layer_norm()])
+def test_features_whose_squares_overflow_are_refused(normalizer):
+    with pytest.raises(ValueError, match=r"needs features up to .* whose squares have a sum .*; rescale x"):
+        bnjax.blocking(loss_of, normalizer, X * 1e200)
+
+
+def test_features_whose_squares_lose_digits_are_refused_at_epsilon_zero():
+    with pytest.raises(ValueError, match="zero variance to rounding"):
+        bnjax.blocking(loss_of, batch_norm(epsilon=0.0), X * 1e-160)
+
+
+def test_a_wrong_option_names_the_normalizer_and_does_not_stay():
+    with pytest.raises(TypeError, match=r"batch_norm\(\) takes the keywords epsilon=, .*'eps'"):
+        batch_norm(eps=1e-3)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(TypeError, match=r"group_norm needs an integer number of groups, got 2\.0"):
+        group_norm(groups=2.0)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"an integer ghost_size, got 3\.0"):
+        ghost_batch_norm(ghost_size=3.0)  # pyright: ignore[reportArgumentType]
+    assert bnjax.blocking(loss_of, group_norm(groups=2), X).normalizer == "group_norm"
+
+
+def test_a_complex_vector_is_refused_and_another_real_dtype_is_converted():
+    operator = diagonal_hessian(loss_of, BATCH_NORM, X)
+    with pytest.raises(TypeError, match="needs a real vector or matrix"):
+        _ = operator @ np.ones(24, complex)
+    assert_close(operator @ np.ones(24, np.int32), operator @ np.ones(24))

@@ -364,3 +364,23 @@ def test_gradients_come_back_in_the_dtype_of_the_features(normalizer, dtype):
     found = bnjax.blocking(HEADS["relu"], normalizer, features(ROWS).astype(dtype), labels(6))
     assert found.total_gradient.dtype == dtype
     assert all(part.input_gradient.dtype == dtype for part in parts_of(found).values())
+
+
+def test_survival_has_a_derivative_also_beside_parts_that_are_zero():
+    x, loss = features(ROWS), HEADS["relu"]
+    gradient = jax.grad(lambda x: bnjax.blocking(loss, batch_norm(epsilon=0.1), x, labels(6)).total_survival)(x)
+    assert jnp.isfinite(gradient).all()
+    assert jnp.linalg.norm(gradient) > 0
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_survival_does_not_depend_on_the_size_of_the_loss(size):
+    x, loss = features(ROWS), HEADS["tanh"]
+    plain = bnjax.blocking(loss, batch_norm(), x, labels(6))
+    scaled = bnjax.blocking(lambda row, label: size * loss(row, label), batch_norm(), x, labels(6))
+    for term in TERMS:
+        assert_close(scaled.terms[term].survival, plain.terms[term].survival, order=2)
+
+
+def test_terms_are_in_the_order_of_the_expansion(report):
+    assert tuple(report.terms) == TERMS

@@ -1,23 +1,8 @@
 """Which real images come with the package? 1,797 handwritten digits of 8×8 pixels (scikit-learn's `load_digits`)."""
 
-from typing import NamedTuple
-
 import numpy as np
-from sklearn.datasets import load_digits
 
-
-class LabelledImages(NamedTuple):
-    """Images with their labels.
-
-    Attributes:
-        images: float32 of shape (n, h, w, channels), in [0, 1].
-        labels: int32 of shape (n,), 0 … classes - 1.
-        name: what to call the data on a figure.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    name: str
+from bnjax.data.images import LabelledImages
 
 
 def digits(*, train: bool, train_images: int = 1297) -> LabelledImages:
@@ -27,8 +12,10 @@ def digits(*, train: bool, train_images: int = 1297) -> LabelledImages:
         train: whether to return the first `train_images` images or the rest.
         train_images: how many images are for training.
     """
+    from sklearn.datasets import load_digits
+
     pixels, labels = load_digits(return_X_y=True)
     part = slice(None, train_images) if train else slice(train_images, None)
     images = (np.asarray(pixels)[part].reshape(-1, 8, 8, 1) / 16).astype(np.float32)
     name = f"digits 8×8, {'training' if train else 'test'} part ({len(images)} of {len(labels)})"
-    return LabelledImages(images, np.asarray(labels)[part].astype(np.int32), name)
+    return LabelledImages(images, np.asarray(labels)[part].astype(np.int32), name, 10)

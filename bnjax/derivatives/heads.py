@@ -53,14 +53,29 @@ def cross_entropy_head(logits_function: Callable[..., Array]) -> LogitsHead:
     return logits_head(logits_function, softmax_cross_entropy)
 
 
-def softmax_cross_entropy(logits: Float[Array, " k"], label: Array) -> Float[Array, ""]:
-    """Return `-log softmax(logits)[label]`; NaN for a label that is not one of 0 … k - 1."""
+def softmax_cross_entropy(logits: Array, label: Array) -> Float[Array, ""]:
+    """Return `-log softmax(logits)[label]`; NaN for a label that is not one of 0 … k - 1.
+
+    Raises:
+        TypeError: a label that is no integer.
+        ValueError: logits or a label of another shape.
+    """
+    if jnp.ndim(logits) != 1:
+        raise ValueError(f"the logits of one row need the shape (k,), got {jnp.shape(logits)}; ravel them")
+    if not jnp.issubdtype(jnp.result_type(label), jnp.integer):
+        raise TypeError(f"labels need to be integers from 0 to {len(logits) - 1}, got dtype {jnp.result_type(label)}")
+    if jnp.ndim(label) != 0:
+        raise ValueError(
+            f"labels need one integer a row, got entries of shape {jnp.shape(label)}; of one-hot labels take the argmax"
+        )
     inside = (label >= 0) & (label < logits.shape[-1])
     return jnp.where(inside, -jax.nn.log_softmax(logits)[label], jnp.nan)
 
 
 def as_pytree(function: Callable[..., Array]) -> Callable[..., Array]:
     """Return `function` as a pytree, to be passed into compiled functions as an argument."""
+    if not callable(function):
+        raise TypeError(f"a head is made of functions, got {function!r}")
     is_pytree = isinstance(function, LogitsHead | Partial)
     return function if is_pytree else Partial(function)
 

@@ -54,7 +54,10 @@ def taylor_coefficients(
     if count < 3 or not _taylor_mode_applies(function, point):
         return nested_taylor_coefficients(function, point, direction, count=count)
     series = [direction] + [jnp.zeros_like(direction)] * (count - 2)
-    value, derivatives = jet.jet(function, (point,), (series,))
+    try:
+        value, derivatives = jet.jet(function, (point,), (series,))
+    except (TypeError, ValueError, NotImplementedError):  # Some rules raise on operands such as integers.
+        return nested_taylor_coefficients(function, point, direction, count=count)
     return jnp.stack([value, *(d / math.factorial(k) for k, d in enumerate(derivatives, start=1))])
 
 
@@ -77,7 +80,8 @@ def _has_rules(jaxpr: Jaxpr) -> bool:
 
 def _rule_holds(equation: JaxprEqn) -> bool:
     name, operands = equation.primitive.name, [atom.aval for atom in equation.invars]
-    if name.startswith("custom") or name == "pow":  # The rule of `pow` gives NaN at and below 0.
+    # The rule of `pow` gives NaN at and below 0, that of `rem` a wrong value for negative numerators.
+    if name.startswith("custom") or name in ("pow", "rem"):
         return False
     if name in _WANT_EQUAL_SHAPES and len({getattr(operand, "shape", ()) for operand in operands}) > 1:
         return False

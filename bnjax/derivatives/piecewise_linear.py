@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 # Floating-point results of these do not vary with their input, almost everywhere.
 _STEPS = {"sign", "floor", "ceil", "round", "stop_gradient"}
+_MUTATING = {"new_ref", "ref", "get", "swap", "addupdate", "freeze", "empty_ref"}
 # The first operand is selected, the second only says where.
 _SELECTS_BY_SECOND = {"select_and_gather_add"}
 
@@ -31,7 +32,16 @@ def is_piecewise_linear(function: Callable[[Array], Array], point: Array) -> boo
         closed = jax.make_jaxpr(derivative)(jax.ShapeDtypeStruct(point.shape, point.dtype))
     except TypeError:  # no forward-mode derivative, a custom_vjp function
         return False
-    return not any(_varying(closed.jaxpr, [True]))
+    # What is written to a mutable array does not show in the outputs that are followed.
+    return not closed.jaxpr.effects and not _uses_references(closed.jaxpr) and not any(_varying(closed.jaxpr, [True]))
+
+
+def _uses_references(jaxpr: Jaxpr) -> bool:
+    if any(equation.primitive.name in _MUTATING for equation in jaxpr.eqns):
+        return True
+    parameters = [value for equation in jaxpr.eqns for value in jax.tree.leaves(list(equation.params.values()))]
+    inner = [value.jaxpr if isinstance(value, ClosedJaxpr) else value for value in parameters]
+    return any(_uses_references(value) for value in inner if isinstance(value, Jaxpr))
 
 
 def _varying(jaxpr: Jaxpr, inputs: Sequence[bool]) -> list[bool]:

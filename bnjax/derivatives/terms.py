@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from bnjax.derivatives.expansion import hessian_at
 from bnjax.derivatives.heads import LogitsHead, behind_affine
+from bnjax.derivatives.norms import norms
 
 TERMS = ("gradient", "diagonal", "off_diagonal", "remainder")
 PARTS = ("total", "shared", "individual")
@@ -142,7 +143,7 @@ def terms(
     values = weights * jnp.sum(gradients * delta, axis=tuple(range(1, gradients.ndim)))
     values = values.at[-1].set(jnp.sum(losses - center_losses) - values[0] - values[3] - values[6])
 
-    first, diagonal, second, here = map(jnp.linalg.norm, map(jnp.ravel, (gradient, total[1], second, loss_gradient)))
+    first, diagonal, second, here = (norms(array[None])[0] for array in (gradient, total[1], second, loss_gradient))
     sizes = jnp.stack([first] * 3 + [diagonal] * 3 + [second + diagonal] * 3 + [here + first + second])
     rounding = 256 * jnp.finfo(delta.dtype).eps * sizes
     return Terms(values, gradients, rounding, center_losses, losses, loss_gradient)

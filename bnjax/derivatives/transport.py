@@ -59,7 +59,7 @@ def _column_norms(product: Callable[[Array], Array], size: int, dtype: jnp.dtype
     return jnp.sqrt(jnp.sum(jax.lax.map(squared_norms, jnp.arange(size), batch_size=chunk), axis=0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HessianOperator:
     """A symmetric matrix over a flattened batch, as its products.
 
@@ -73,6 +73,10 @@ class HessianOperator:
     size: int
     dtype: jnp.dtype
 
+    def __repr__(self) -> str:
+        """Return shape and dtype."""
+        return f"HessianOperator({self.size}×{self.size}, {jnp.dtype(self.dtype).name})"
+
     @property
     def shape(self) -> tuple[int, int]:
         """The shape of the matrix."""
@@ -81,10 +85,14 @@ class HessianOperator:
     def __matmul__(self, other: ArrayLike) -> Array:
         """Return the product with a vector (size,) or a matrix (size, m)."""
         other = jnp.asarray(other)
+        if jnp.iscomplexobj(other):
+            raise TypeError(f"the Hessian needs a real vector or matrix, got dtype {other.dtype}; pass its two parts")
         if other.ndim not in (1, 2) or other.shape[0] != self.size:
             raise ValueError(
-                f"the Hessian of shape {self.shape} needs ({self.size},) or ({self.size}, m), got {other.shape}"
+                f"the Hessian of shape {self.shape} over a flattened batch needs ({self.size},) or ({self.size}, m), "
+                f"got {other.shape}; flatten a batch with .ravel()"
             )
+        other = other.astype(self.dtype)
         return self.matvec(other) if other.ndim == 1 else jax.vmap(self.matvec, in_axes=1, out_axes=1)(other)
 
     def dense(self) -> Float[Array, "size size"]:

@@ -35,8 +35,11 @@ def ghost_batch_norm(
         epsilon, momentum, affine, feature_axis: as in `batch_norm`.
 
     Raises:
+        TypeError: `ghost_size` is no integer.
         ValueError: `ghost_size` < 1; on use, rows that it does not divide.
     """
+    if not isinstance(ghost_size, int):
+        raise TypeError(f"ghost_batch_norm needs an integer ghost_size, got {ghost_size!r}")
     if ghost_size < 1:
         raise ValueError(f"ghost_batch_norm needs ghost_size >= 1, got {ghost_size}")
 

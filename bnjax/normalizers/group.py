@@ -31,8 +31,11 @@ def group_norm(*, groups: int, epsilon: float = 1e-5, affine: bool = True, featu
         feature_axis: the axis of the features.
 
     Raises:
+        TypeError: `groups` is no integer.
         ValueError: `groups` < 1; on use, features that `groups` does not divide.
     """
+    if not isinstance(groups, int):
+        raise TypeError(f"group_norm needs an integer number of groups, got {groups!r}")
     if groups < 1:
         raise ValueError(f"group_norm needs groups >= 1, got {groups}")
 

@@ -78,6 +78,10 @@ class Normalizer(NamedTuple):
     affine: Callable[..., Affine]
     check: Callable[[ArrayLike], None]
 
+    def __repr__(self) -> str:
+        """Return the name, and the features' axis."""
+        return f"<normalizer {self.name}, feature_axis={self.feature_axis}>"
+
 
 def build_normalizer(
     name: str,
@@ -106,7 +110,9 @@ def build_normalizer(
     Raises:
         ValueError: `epsilon` is negative or not finite.
     """
-    if not 0 <= epsilon < float("inf"):
+    if not isinstance(feature_axis, int):
+        raise TypeError(f"{name} needs an integer feature_axis, got {feature_axis!r}")
+    if not isinstance(epsilon, int | float) or not 0 <= epsilon < float("inf"):
         raise ValueError(f"{name} needs a finite epsilon >= 0, got {epsilon!r}")
 
     def check_shared(x: Array) -> None:
@@ -121,13 +127,18 @@ def build_normalizer(
 
         values, scale = standardize_alone(x)
         # A constant group's computed deviation is its mean's rounding error, not 0. Centred twice, it is (almost) gone.
-        return jnp.broadcast_to(~(standardize_alone(values * scale).scale > scale / 2), x.shape)
+        still = ~(standardize_alone(values * scale).scale > scale / 2)
+        # Below this the squares lose digits.
+        limits = jnp.finfo(scale.dtype)
+        return jnp.broadcast_to(still | (scale < jnp.sqrt(limits.tiny / limits.eps)), x.shape)
 
     def check_input(x: ArrayLike) -> None:
         x = jnp.asarray(x)
         check_shared(x)
         with jax.ensure_compile_time_eval():
             check(x)
+            if uses_input and is_concrete(x):
+                _check_squares(x, name)
             if uses_input and epsilon == 0 and is_concrete(x):
                 _check_varies(is_still(x), name)
 
@@ -159,7 +170,11 @@ def memoized(factory: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(factory)
     def same(*args: P.args, **kwargs: P.kwargs) -> T:
-        arguments = signature.bind(*args, **kwargs)
+        try:
+            arguments = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            options = ", ".join(f"{name}=" for name in signature.parameters)
+            raise TypeError(f"{factory.__name__}() takes the keywords {options}: {error}") from None
         arguments.apply_defaults()
         return cached(*arguments.args, **arguments.kwargs)
 
@@ -268,6 +283,16 @@ def check_group_size(entries: int, group: str, name: str, *, remedy: str) -> Non
 @jax.jit
 def _all_finite(x: Array) -> Array:
     return jnp.isfinite(x).all()
+
+
+def _check_squares(x: Array, name: str) -> None:
+    limit = float(jnp.finfo(statistics_dtype(x.dtype)).max) ** 0.5 / x.size
+    largest = float(np.max(np.abs(x)))
+    if largest > limit:
+        raise ValueError(
+            f"{name} needs features up to {limit:.1e}, whose squares have a sum in {statistics_dtype(x.dtype)}, got "
+            f"{largest:.1e}; rescale x"
+        )
 
 
 def _check_varies(still: Array, name: str) -> None:

@@ -37,6 +37,14 @@ def clipped_head(row):
     return jnp.sum(jnp.clip(hidden(row), -2.0, 0.5) ** 3 + jnp.minimum(hidden(row), 0.3) * hidden(row))
 
 
+def remainder_head(row):
+    return jnp.sum(jnp.fmod(3 * row, 0.7) ** 3)
+
+
+def integer_head(row):
+    return jnp.sum(row**3 * (jnp.floor(3 * row).astype(int) % 2))
+
+
 def real_power_head(row):
     """A float exponent, at 0 and below 0."""
     return jnp.sum((row - CENTER) ** 4.0 + (row - 1) ** 4.0)
@@ -48,6 +56,7 @@ def fourier_head(row):
 
 TAYLOR_MODE = {"log_softmax": log_softmax_head, "gelu": gelu_head, "tanh": tanh_head}
 NESTED = {
+    "remainder": remainder_head,
     "softplus": softplus_head,
     "clipped": clipped_head,
     "real_power": real_power_head,
@@ -98,6 +107,14 @@ def test_taylor_mode_agrees_with_nested_differentiation_to_order_five(name, monk
 def test_what_taylor_mode_gets_wrong_never_goes_through_it(name, monkeypatch):
     monkeypatch.setattr(jet, "jet", lambda *_: pytest.fail("went through Taylor mode"))
     jax.eval_shape(lambda: order_gradients(NESTED[name], CENTER, DELTA, max_order=4))
+
+
+@pytest.mark.parametrize("head", [integer_head, remainder_head])
+def test_a_head_that_taylor_mode_cannot_take_has_the_orders_of_nested_differentiation(head):
+    found, expected = compiled_fast(
+        lambda: (order_gradients(head, CENTER, DELTA, max_order=3), nested_orders(head, 3))
+    )()
+    assert_close(found, expected, order=3)
 
 
 @pytest.mark.parametrize("make", [jax.custom_jvp, jax.custom_vjp], ids=["custom_jvp", "custom_vjp"])

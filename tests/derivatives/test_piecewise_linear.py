@@ -35,6 +35,12 @@ curved_surrogate.defjvp(
 )
 
 
+def squared_in_place(row):
+    reference = jax.new_ref(row)
+    reference[...] = reference[...] * reference[...]
+    return reference[...]
+
+
 @jax.custom_vjp
 def custom_reverse(row):
     return 2 * row
@@ -81,6 +87,7 @@ LINEAR = {
     "straight_through": straight_through,
 }
 CURVED = {
+    "squared_in_place": squared_in_place,
     "tanh": jnp.tanh,
     "softplus": jax.nn.softplus,
     "square": lambda row: row * row,

@@ -90,7 +90,7 @@ def test_a_dense_operator_is_its_matrix_column_by_column():
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (), (4, 1, 1)])
 def test_an_operator_names_the_shapes_that_it_multiplies(shape):
-    with pytest.raises(ValueError, match=r"of shape \(4, 4\) needs \(4,\) or \(4, m\), got"):
+    with pytest.raises(ValueError, match=r"of shape \(4, 4\) over a flattened batch needs \(4,\) or \(4, m\), got"):
         _ = OPERATOR @ jnp.ones(shape)
 
 

@@ -27,7 +27,7 @@ def test_grid_writes_zero_missing_and_spread_into_the_cells():
         title="title",
         caption="caption",
     )
-    assert texts(figure) == ["0", "0.90 ± 0.10", "1.00", "n/a"]
+    assert texts(figure) == ["0", "0.90 ± 0.10", "1.00 ± 0.00", "n/a"]
 
 
 def test_dots_draw_a_value_at_the_floor_hollow_on_it():

@@ -71,12 +71,13 @@ def survival_bars(
             _scale_survival(axis, reach, log, floor)
             for index, name in enumerate(series):
                 offset = (index - (len(series) - 1) / 2) * 0.84 / len(series)
-                own = [bars.get((panel, *group, name)) for group in groups]
-                values = [None if row is None else row["survival"] for row in own]
-                widths = [0.0 if row is None else _width(row, spread) for row in own]
-                _bar_series(axis, centers + offset, values, widths, index, name, 0.76 / len(series), floor)
+                own = [(center, bars.get((panel, *group, name))) for center, group in zip(centers, groups, strict=True)]
+                places = np.array([center + offset for center, row in own if row is not None])
+                values = [row["survival"] for _, row in own if row is not None]
+                widths = [_width(row, spread) for _, row in own if row is not None]
+                _bar_series(axis, places, values, widths, index, name, 0.76 / len(series), floor)
             axis.set_title(f"{panels}: {panel}" if panels else "", loc="left", color=INK)
-            axis.set_ylabel("survival (fraction of the norm)")
+            axis.set_ylabel("survival, ‖S Jᵀ G‖ / ‖G‖")
             axis.set_xlim(centers[0] - 0.6, centers[-1] + 0.6)
             _label_groups(axis, centers, groups)
         legend(figure, axes[0], by)

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from bnjax.reporting.figures.canvas import INK, ROUNDING, STYLE, distinct, framed, with_reasons
 from bnjax.reporting.records import Row
-from bnjax.reporting.tables import format_value
 
 
 def grid(
@@ -57,7 +56,7 @@ def grid(
         for row in rows:
             place = lines.index(row[line]), columns.index(row[column])
             cells[place] = np.nan if row[value] is None else row[value]
-            dark = row[value] is not None and row[value] > 0.55 * limit
+            dark = row[value] is not None and row[value] > 0.5 * limit
             text = _cell_text(row[value], row[spread] if spread else None, floor)
             axis.text(*place[::-1], text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
         image = axis.imshow(cells, cmap="Greys", vmin=0, vmax=1.15 * limit, aspect="auto")
@@ -75,4 +74,4 @@ def _cell_text(value: float | None, spread: float | None, floor: float) -> str:
         return "n/a"
     if value <= floor:
         return "0"
-    return format_value(value) if not spread else f"{value:.2f} ± {spread:.2f}"
+    return f"{value:.2f}" if spread is None else f"{value:.2f} ± {spread:.2f}"

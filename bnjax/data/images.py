@@ -1,0 +1,36 @@
+"""What is a data set here? Arrays of images and labels, with what to call them."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+
+class LabelledImages(NamedTuple):
+    """Images with their labels.
+
+    Attributes:
+        images: float32 of shape (n, h, w, channels), in [0, 1].
+        labels: int32 of shape (n,), 0 … classes - 1.
+        name: what to call the data on a figure; it says so if the data is a subset.
+        classes: number of classes.
+    """
+
+    images: Float[np.ndarray, "n h w channels"]
+    labels: Int[np.ndarray, " n"]
+    name: str
+    classes: int
+
+    def resized(self, size: int) -> "LabelledImages":
+        """Return the images resized to `size` × `size`, bilinearly."""
+        if self.images.shape[1:3] == (size, size):
+            return self
+        shape = (len(self.images), size, size, self.images.shape[-1])
+        images = np.asarray(jax.image.resize(self.images, shape, "bilinear"), np.float32)
+        return self._replace(images=images, name=f"{self.name}, resized to {size}×{size}")
+
+    def normalized(self, mean: tuple[float, ...], deviation: tuple[float, ...]) -> "LabelledImages":
+        """Return the images with `(image - mean) / deviation`, one number a channel."""
+        shift, scale = np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
+        return self._replace(images=(self.images - shift) / scale)
