@@ -1,5 +1,27 @@
 """Flax models with the normalizer passed in."""
 
+from bnjax.models.alexnet import AlexNet
+from bnjax.models.convolution import Convolution
+from bnjax.models.deep_linear import DeepLinear
+from bnjax.models.densenet import DenseNet
+from bnjax.models.lenet import LeNet
+from bnjax.models.mlp import MLP
 from bnjax.models.normalizer import Normalization
+from bnjax.models.resnet import ResNet
+from bnjax.models.split_head import SplitHead
+from bnjax.models.vgg import VGG
+from bnjax.models.vgg_a import VGGA
 
-__all__ = ["Normalization"]
+__all__ = [
+    "MLP",
+    "VGG",
+    "VGGA",
+    "AlexNet",
+    "Convolution",
+    "DeepLinear",
+    "DenseNet",
+    "LeNet",
+    "Normalization",
+    "ResNet",
+    "SplitHead",
+]

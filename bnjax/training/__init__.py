@@ -1,0 +1,19 @@
+"""Training of any model that takes images and a mode: compiled epochs, resumable to the last bit."""
+
+from bnjax.training.checkpoint import Checkpoints
+from bnjax.training.loop import LossNotFiniteError, Trained, train
+from bnjax.training.state import TrainState, initial_state
+from bnjax.training.step import Metrics, evaluate, train_epoch, train_step
+
+__all__ = [
+    "Checkpoints",
+    "LossNotFiniteError",
+    "Metrics",
+    "TrainState",
+    "Trained",
+    "evaluate",
+    "initial_state",
+    "train",
+    "train_epoch",
+    "train_step",
+]

@@ -1,0 +1,55 @@
+"""How does a run survive being killed? Atomic checkpoints of the last and the best epoch, by orbax."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as orbax
+from orbax.checkpoint import checkpoint_managers as managers
+
+from bnjax.training.state import TrainState
+
+History = list[dict[str, Any]]
+
+
+class Checkpoints:
+    """The checkpoints of one run: state and history after an epoch, of the last epoch and of the best.
+
+    A checkpoint gets its name when it is complete; one that a killed process left half-written is never read.
+    """
+
+    def __init__(self, directory: Path):
+        """Open the folder, and make it if it is not there."""
+        keep = managers.AnyPreservationPolicy(
+            [managers.LatestN(1), managers.BestN(get_metric_fn=lambda metrics: metrics["test_accuracy"], n=1)]
+        )
+        options = orbax.CheckpointManagerOptions(
+            preservation_policy=keep,
+            best_fn=lambda metrics: metrics["test_accuracy"],  # Without it orbax does not write the metrics.
+            enable_async_checkpointing=False,
+        )
+        self._manager = orbax.CheckpointManager(directory.absolute(), options=options)
+
+    def save(self, epoch: int, state: TrainState, history: History) -> None:
+        """Write the state after `epoch` with the history up to it; whole or not at all."""
+        items = orbax.args.Composite(
+            state=orbax.args.StandardSave(state), history=orbax.args.JsonSave({"epochs": history})
+        )
+        self._manager.save(epoch, args=items, metrics=history[-1], force=True)
+
+    def epochs(self) -> list[int]:
+        """Return the epochs that there are checkpoints of."""
+        return sorted(self._manager.all_steps())
+
+    def restore(self, like: TrainState, epoch: int | None = None) -> tuple[TrainState, History]:
+        """Return the state and the history after `epoch`, by default the last one.
+
+        Args:
+            like: a state of the same shapes and dtypes.
+            epoch: one of `epochs()`.
+        """
+        step = self._manager.latest_step() if epoch is None else epoch
+        abstract = jax.tree.map(orbax.utils.to_shape_dtype_struct, like)
+        items = orbax.args.Composite(state=orbax.args.StandardRestore(abstract), history=orbax.args.JsonRestore())
+        restored = self._manager.restore(step, args=items)
+        return restored["state"], restored["history"]["epochs"]

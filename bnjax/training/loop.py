@@ -1,0 +1,118 @@
+"""How does a whole training run go? Epoch by epoch, streamed, checkpointed, and resumed where it was killed."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from bnjax.data import Batches, LabelledImages
+from bnjax.training.checkpoint import Checkpoints, History
+from bnjax.training.state import TrainState, initial_state
+from bnjax.training.step import Recipe, evaluate, train_epoch
+
+Order = Callable[[Int[np.ndarray, " n"], int, np.random.Generator], Batches]
+
+
+class LossNotFiniteError(ArithmeticError):
+    """The loss became NaN or infinite; the last good checkpoint is kept."""
+
+
+class Trained(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        state: the state after the last epoch.
+        history: a row for every epoch: `epoch`, `train_loss`, `train_accuracy` (means over the epoch's batches),
+            `test_loss`, `test_accuracy` (running mode) and `dropped` (training rows in no batch).
+    """
+
+    state: TrainState
+    history: History
+
+
+def train(
+    recipe: Recipe,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    *,
+    order: Order,
+    batch_size: int,
+    epochs: int,
+    seed: int = 0,
+    directory: Path | None = None,
+    report: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> Trained:
+    """Train for some epochs, each one program on the device.
+
+    With a `directory` every epoch is checkpointed there and `metrics.csv` grows as it goes. Called again with the same
+    arguments after having been killed at any moment, it goes on from the last complete epoch, and ends with the same
+    bits in state and history as a run that was never stopped.
+
+    Args:
+        recipe: model, optimizer, loss and augmentation.
+        train_data: the training images, kept on the device.
+        test_data: images to evaluate after every epoch.
+        order: `random_batches` or `single_class_batches`; the order of an epoch follows from seed and epoch.
+        batch_size: rows of a batch.
+        epochs: how many epochs in all.
+        seed: the seed of everything random: weights, order, dropout, noise, augmentation.
+        directory: the run's folder; None keeps nothing.
+        report: called with each epoch's row of the history.
+
+    Raises:
+        LossNotFiniteError: a loss was NaN or infinite.
+    """
+    train_images, train_labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
+    test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
+    state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
+    history: History = []
+    checkpoints = Checkpoints(directory / "checkpoints") if directory else None
+    if checkpoints and directory and checkpoints.epochs():
+        state, history = checkpoints.restore(state)
+        _write_metrics(directory / "metrics.csv", history)  # It may have been killed just before.
+
+    for epoch in range(len(history) + 1, epochs + 1):
+        batches = order(train_data.labels, batch_size, np.random.default_rng([seed, epoch]))
+        state, steps = train_epoch(recipe, state, train_images, train_labels, jnp.asarray(batches.indices))
+        _require_finite(steps.loss, epoch, directory)
+        test = evaluate(recipe, state, test_images, test_labels)
+        row = {
+            "epoch": epoch,
+            "train_loss": float(jnp.mean(steps.loss)),
+            "train_accuracy": float(jnp.mean(steps.accuracy)),
+            "test_loss": float(test.loss),
+            "test_accuracy": float(test.accuracy),
+            "dropped": batches.dropped,
+        }
+        history = [*history, row]
+        if checkpoints and directory:
+            checkpoints.save(epoch, state, history)
+            _write_metrics(directory / "metrics.csv", history)
+        report(row)
+    return Trained(state, history)
+
+
+def _require_finite(losses: jax.Array, epoch: int, directory: Path | None) -> None:
+    finite = np.isfinite(np.asarray(losses))
+    if not finite.all():
+        step = int(np.argmin(finite))
+        kept = f"; the checkpoint of epoch {epoch - 1} in {directory} is kept" if directory and epoch > 1 else ""
+        raise LossNotFiniteError(
+            f"the loss needs to stay finite, got {float(losses[step])} in epoch {epoch}, step {step + 1} of "
+            f"{len(finite)}{kept}; lower the learning rate"
+        )
+
+
+def _write_metrics(path: Path, history: History) -> None:
+    """Write the whole history again, so that the file never has more or less than the checkpoint."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, history[0])
+        writer.writeheader()
+        writer.writerows(history)
+    temporary.replace(path)

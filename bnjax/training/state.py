@@ -1,0 +1,44 @@
+"""What changes while a model is trained? One pytree of arrays, explicit in every step."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Int, UInt32
+
+
+class TrainState(NamedTuple):
+    """Everything that a training step needs and changes; a pytree.
+
+    Attributes:
+        step: how many steps were taken.
+        key: the data of the run's random key; with `step` it gives the keys of dropout, noise and augmentation.
+        params: the model's parameters.
+        stats: its batch statistics, `{}` where it has none.
+        optimizer_state: the optimizer's state.
+    """
+
+    step: Int[Array, ""]
+    key: UInt32[Array, "..."]
+    params: Any
+    stats: Any
+    optimizer_state: Any
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def initial_state(model: nn.Module, optimizer: optax.GradientTransformation, key: Array, images: Array) -> TrainState:
+    """Return the state before the first step.
+
+    Args:
+        model: any linen module that takes a batch of images.
+        optimizer: any optax transformation.
+        key: the random key of the run.
+        images: a few images, for their shape.
+    """
+    init_key, run_key = jax.random.split(key)
+    variables = model.init(init_key, images)
+    params, stats = variables["params"], variables.get("batch_stats", {})
+    return TrainState(jnp.int32(0), jax.random.key_data(run_key), params, stats, optimizer.init(params))

@@ -1,0 +1,118 @@
+"""How is a model trained? One step as a pure function, whole epochs as one program on the device."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float, Int
+
+from bnjax.training.state import TrainState
+
+Loss = Callable[[Array, Array], Array]
+Augment = Callable[[Array, Array], Array]
+
+
+class Metrics(NamedTuple):
+    """Loss and accuracy, of one batch or, stacked, of several.
+
+    Attributes:
+        loss: the mean loss over the rows.
+        accuracy: the share of rows whose largest logit is that of their label.
+    """
+
+    loss: Float[Array, "..."]
+    accuracy: Float[Array, "..."]
+
+
+class Recipe(NamedTuple):
+    """What stays the same while a model is trained; hashable, so that a compiled epoch is compiled once.
+
+    Attributes:
+        model: a linen module with `__call__(images, *, mode)`.
+        optimizer: any optax transformation.
+        loss: `(logits, labels) -> losses`, one a row.
+        augment: `(key, images) -> images`, or None.
+    """
+
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    loss: Loss = optax.softmax_cross_entropy_with_integer_labels
+    augment: Augment | None = None
+
+
+def train_step(
+    recipe: Recipe, state: TrainState, images: Float[Array, "n ..."], labels: Int[Array, " n"]
+) -> tuple[TrainState, Metrics]:
+    """Take one step on the mean loss of a batch, in batch mode; the metrics are those before the step."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    augment_key, dropout_key, noise_key = jax.random.split(key, 3)
+    if recipe.augment is not None:
+        images = recipe.augment(augment_key, images)
+
+    apply: Any = recipe.model.apply
+
+    def mean_loss(params: Any) -> tuple[Array, tuple[Any, Array]]:
+        logits, updated = apply(
+            {"params": params, "batch_stats": state.stats},
+            images,
+            mode="batch",
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key, "noise": noise_key},
+        )
+        return jnp.mean(recipe.loss(logits, labels)), (updated.get("batch_stats", {}), logits)
+
+    (loss, (stats, logits)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    updates, optimizer_state = recipe.optimizer.update(gradient, state.optimizer_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, state.key, params, stats, optimizer_state), Metrics(
+        loss, _accuracy(logits, labels)
+    )
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def train_epoch(
+    recipe: Recipe,
+    state: TrainState,
+    images: Float[Array, "n ..."],
+    labels: Int[Array, " n"],
+    indices: Int[Array, "steps batch_size"],
+) -> tuple[TrainState, Metrics]:
+    """Take a step for every row of `indices`, as one program; the given state's memory is reused and it is gone.
+
+    Returns:
+        The new state and the metrics of every step, stacked.
+    """
+
+    def step(state: TrainState, chosen: Array) -> tuple[TrainState, Metrics]:
+        return train_step(recipe, state, images[chosen], labels[chosen])
+
+    return jax.lax.scan(step, state, indices)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="batch_size")
+def evaluate(
+    recipe: Recipe,
+    state: TrainState,
+    images: Float[Array, "n ..."],
+    labels: Int[Array, " n"],
+    *,
+    batch_size: int = 256,
+) -> Metrics:
+    """Return mean loss and accuracy over all rows in running mode, `batch_size` rows at a time."""
+
+    def of_row(row: tuple[Array, Array]) -> Metrics:
+        image, label = row
+        variables = {"params": state.params, "batch_stats": state.stats}
+        logits: Any = recipe.model.apply(variables, image[None], mode="running")
+        return Metrics(recipe.loss(logits, label[None])[0], _accuracy(logits, label[None]))
+
+    by_row = jax.lax.map(of_row, (images, labels), batch_size=batch_size)
+    return jax.tree.map(jnp.mean, by_row)
+
+
+def _accuracy(logits: Array, labels: Array) -> Array:
+    return jnp.mean(jnp.argmax(logits, axis=-1) == labels)

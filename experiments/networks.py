@@ -1,0 +1,114 @@
+"""Which networks, normalizers and data can be named on the command line?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from flax import linen as nn
+
+from bnjax.data import LabelledImages, cifar10, digits, mnist
+from bnjax.models import MLP, VGG, VGGA, AlexNet, DenseNet, LeNet, ResNet
+from bnjax.models.resnet import RESNET18, RESNET34, RESNET50
+from bnjax.models.vgg import VGG11, VGG13, VGG16, VGG19
+from bnjax.normalizers import (
+    Normalizer,
+    batch_norm,
+    detached_batch_norm,
+    group_norm,
+    identity,
+    layer_norm,
+    post_shifted_batch_norm,
+    rms_norm,
+)
+from experiments.command import Options
+
+NORMALIZERS: dict[str, Normalizer] = {
+    "none": identity(),
+    "batch_norm": batch_norm(),
+    "layer_norm": layer_norm(),
+    "rms_norm": rms_norm(),
+    "detached_batch_norm": detached_batch_norm(),
+    "post_shifted_batch_norm": post_shifted_batch_norm(),
+    # Over all positions and channels of an image: what is called layer normalization in networks of images.
+    "image_layer_norm": group_norm(groups=1),
+}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    **{f"lenet_v{version}": partial(LeNet, version) for version in (1, 2, 3, 4)},
+    **{f"alexnet_v{version}": partial(AlexNet, version) for version in (1, 2, 3, 4)},
+    "vgg11": partial(VGG, VGG11),
+    "vgg13": partial(VGG, VGG13),
+    "vgg16": partial(VGG, VGG16),
+    "vgg19": partial(VGG, VGG19),
+    "vgg_a": VGGA,
+    "vgg_a_narrow": partial(VGGA, width=8),
+    "resnet18": partial(ResNet, RESNET18),
+    "resnet34": partial(ResNet, RESNET34),
+    "resnet50": partial(ResNet, RESNET50, bottleneck=True),
+    "densenet121": DenseNet,
+}
+# Sizes of images that a network's layers are made for; others take the images as they are.
+IMAGE_SIZES = {name: 28 if "lenet_v" in name and "alex" not in name else 32 for name in MODELS if name != "mlp"}
+
+ModelName = Literal[
+    "mlp",
+    "lenet_v1",
+    "lenet_v2",
+    "lenet_v3",
+    "lenet_v4",
+    "alexnet_v1",
+    "alexnet_v2",
+    "alexnet_v3",
+    "alexnet_v4",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "vgg_a",
+    "vgg_a_narrow",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "densenet121",
+]
+NormalizerName = Literal[
+    "none",
+    "batch_norm",
+    "layer_norm",
+    "rms_norm",
+    "detached_batch_norm",
+    "post_shifted_batch_norm",
+    "image_layer_norm",
+]
+# Mean and standard deviation of the channels, as the authors of arXiv 2205.15146 normalize.
+MOMENTS = {
+    "mnist": ((0.1307,), (0.3081,)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+}
+
+
+@dataclass(frozen=True)
+class DataOptions(Options):
+    """The options of an experiment on images."""
+
+    dataset: Literal["digits", "mnist", "cifar10"] = "digits"
+    """The images; all but the digits need to be prepared once."""
+    data_dir: Path | None = None
+    """Folder of prepared image sets; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
+    model: ModelName = "mlp"
+    """The network."""
+
+    def load(self, *, train: bool) -> LabelledImages:
+        """Return a part of the data, normalized and in the size of the model's images."""
+        if self.dataset == "digits":
+            data = digits(train=train)
+        else:
+            source = mnist if self.dataset == "mnist" else cifar10
+            data = source(train=train, data_dir=self.data_dir).normalized(*MOMENTS[self.dataset])
+        return data.resized(IMAGE_SIZES[self.model]) if self.model in IMAGE_SIZES else data
+
+    def network(self, normalizer: NormalizerName, classes: int) -> nn.Module:
+        """Return the model with a normalizer."""
+        return MODELS[self.model](norm=NORMALIZERS[normalizer], classes=classes)

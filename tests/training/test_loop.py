@@ -1,0 +1,95 @@
+"""A run goes on where it was killed, to the last bit, and stops where its loss does."""
+
+import csv
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bnjax.data import digits, random_batches
+from bnjax.models import MLP
+from bnjax.normalizers import batch_norm
+from bnjax.training import Checkpoints, LossNotFiniteError, train, train_epoch
+from bnjax.training.step import Recipe
+from tests.training.small_run import small_run
+
+EPOCHS = 12
+KILLS = 3
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    return small_run(None, EPOCHS)
+
+
+def kill_at_a_random_moment(folder: Path, generator: random.Random) -> None:
+    """Start the run and kill it some time after its next epoch is written, often in the middle of a checkpoint."""
+    metrics = folder / "metrics.csv"
+    before = metrics.read_text() if metrics.exists() else ""
+    process = subprocess.Popen([sys.executable, "-m", "tests.training.small_run", str(folder), str(EPOCHS)])
+    try:
+        while process.poll() is None and (not metrics.exists() or metrics.read_text() in ("", before)):
+            time.sleep(0.005)
+        time.sleep(generator.uniform(0, 0.3))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_bits_of_one_that_never_stopped(tmp_path, uninterrupted):
+    generator = random.Random(0)
+    for _ in range(KILLS):
+        kill_at_a_random_moment(tmp_path, generator)
+    resumed = small_run(tmp_path, EPOCHS)
+    assert resumed.history == uninterrupted.history
+    assert jax.tree.structure(resumed.state) == jax.tree.structure(uninterrupted.state)
+    for ours, expected in zip(jax.tree.leaves(resumed.state), jax.tree.leaves(uninterrupted.state), strict=True):
+        np.testing.assert_array_equal(ours, expected)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [{name: str(value) for name, value in row.items()} for row in uninterrupted.history] == rows
+
+
+def test_best_and_last_epoch_are_kept_and_can_be_restored(tmp_path):
+    trained = small_run(tmp_path, 4)
+    best = max(trained.history, key=lambda row: (row["test_accuracy"], row["epoch"]))["epoch"]
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert checkpoints.epochs() == sorted({best, 4})
+    state, history = checkpoints.restore(trained.state)
+    assert history == trained.history
+    np.testing.assert_array_equal(state.step, trained.state.step)
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path):
+    first = small_run(tmp_path, 2)
+    again = small_run(tmp_path, 2)
+    assert again.history == first.history
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    data = digits(train=False)
+
+    def rate(step):
+        return jnp.where(step < 12, 1e-2, jnp.inf)
+
+    recipe = Recipe(MLP(norm=batch_norm()), optax.sgd(rate))
+    with pytest.raises(LossNotFiniteError, match=r"in epoch 2, step .*epoch 1 in .* is kept; lower the learning rate"):
+        train(recipe, data, data, order=random_batches, batch_size=50, epochs=5, directory=tmp_path)
+    assert Checkpoints(tmp_path / "checkpoints").epochs() == [1]
+
+
+def test_epochs_of_one_run_compile_once_also_for_another_seed():
+    data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
+    train(recipe, data, data, order=random_batches, batch_size=50, epochs=1)
+    compiled: Any = train_epoch
+    before = compiled._cache_size()
+    train(recipe, data, data, order=random_batches, batch_size=50, epochs=3, seed=5)
+    assert compiled._cache_size() == before
