@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 
 from bnjax.models import MLP, VGG, VGGA, AlexNet, DeepLinear, DenseNet, LeNet, ResNet, densenet, resnet, vgg
-from bnjax.normalizers import Normalizer, batch_norm, identity
+from bnjax.normalizers import Normalizer
 
 
 class ModelCase(NamedTuple):
@@ -40,7 +40,7 @@ MODELS = {
             lambda torch_models, version=version: torch_models.AlexNet(version),
             (3, 32, 32, 1),
         )
-        for version in (1, 4)
+        for version in (2,)
     },
     **{
         name: ModelCase(
@@ -58,14 +58,14 @@ MODELS = {
         lambda torch_models: torch_models.ResNet((2, 2, 2, 2), False, 4),
         (3, 16, 16, 3),
     ),
-    "resnet50": ModelCase(
-        lambda norm: ResNet(resnet.RESNET50, bottleneck=True, norm=norm, width=4),
-        lambda torch_models: torch_models.ResNet((3, 4, 6, 3), True, 4),
+    "bottleneck": ModelCase(
+        lambda norm: ResNet((1, 2, 1, 1), bottleneck=True, norm=norm, width=4),
+        lambda torch_models: torch_models.ResNet((1, 2, 1, 1), True, 4),
         (3, 16, 16, 3),
     ),
     "densenet": ModelCase(
-        lambda norm: DenseNet((2, 3, 2, 2), norm=norm, growth=4),
-        lambda torch_models: torch_models.DenseNet((2, 3, 2, 2), 4),
+        lambda norm: DenseNet((2, 1, 1, 1), norm=norm, growth=4),
+        lambda torch_models: torch_models.DenseNet((2, 1, 1, 1), 4),
         (3, 16, 16, 3),
     ),
 }
@@ -89,4 +89,3 @@ FULL_SIZE = {
         lambda torch_models: torch_models.DenseNet((6, 12, 24, 16)),
     ),
 }
-NORMS = {"batch_norm": batch_norm(), "none": identity()}

@@ -49,17 +49,17 @@ def at(tree, path):
     return tree
 
 
-def drawn(variables, dtype):
-    """Random variables in the shapes of the initial ones; variances are positive."""
-    keys = iter(jax.random.split(jax.random.key(1), 2000))
+def drawn(shapes, dtype):
+    """Random variables; variances and scales are positive, and kernels keep the size of what they multiply."""
+    generator = np.random.default_rng(1)
 
     def draw(path, leaf):
-        noise = jax.random.normal(next(keys), leaf.shape, dtype)
+        noise = generator.normal(size=leaf.shape)
         if leaf.ndim > 1:
-            return leaf.astype(dtype) + 0.1 * noise / jnp.sqrt(leaf.size / leaf.shape[-1])
-        return jnp.exp(0.3 * noise) if path[-1].key in ("variance", "scale") else 0.3 * noise
+            noise *= (2 * leaf.shape[-1] / leaf.size) ** 0.5
+        return jnp.asarray(np.exp(0.3 * noise) if path[-1].key in ("variance", "scale") else noise, dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, variables)
+    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def transfer(variables, paths, modules):
@@ -85,7 +85,7 @@ def test_every_layer_has_pytorchs_output_and_statistics(name, dtype, tolerance):
     build, counterpart, shape = MODELS[name]
     model, module = build(batch_norm()), counterpart(pytorch_models).to(getattr(torch, dtype))
     x = jax.random.normal(jax.random.key(0), shape, dtype)
-    variables = drawn(model.init(jax.random.key(0), x), dtype)
+    variables = drawn(jax.eval_shape(model.init, jax.random.key(0), x), dtype)
     leaves = [leaf for leaf in module.modules() if isinstance(leaf, (torch.nn.Conv2d, torch.nn.Linear, *NORMS))]
     order, values = [], []
 
