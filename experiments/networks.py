@@ -1,4 +1,4 @@
-"""Which networks, normalizers and data can be named on the command line?"""
+"""Which networks, normalizers, data and orders of batches can be named on the command line?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Literal
 
 from flax import linen as nn
 
-from bnjax.data import LabelledImages, cifar10, digits, mnist
+from bnjax.data import LabelledImages, cifar10, digits, mnist, random_batches, single_class_batches
 from bnjax.models import MLP, VGG, VGGA, AlexNet, DenseNet, LeNet, ResNet
 from bnjax.models.resnet import RESNET18, RESNET34, RESNET50
 from bnjax.models.vgg import VGG11, VGG13, VGG16, VGG19
@@ -82,6 +82,7 @@ NormalizerName = Literal[
     "post_shifted_batch_norm",
     "image_layer_norm",
 ]
+ORDERS = {"random": random_batches, "single_class": single_class_batches}
 # Mean and standard deviation of the channels, as the authors of arXiv 2205.15146 normalize.
 MOMENTS = {
     "mnist": ((0.1307,), (0.3081,)),

@@ -1,0 +1,140 @@
+"""How large are the gradients of each layer on batches of one class, and of random rows?
+
+    python -m experiments.layer_gradients
+    python -m experiments.layer_gradients --dataset cifar10 --model vgg11 --batch-size 128
+
+A network is trained on random batches, without a normalizer, with batch and with layer normalization. Then the gradient
+of the mean loss is taken on batches of random rows and of one class each, in batch mode, and for every kernel reported
+as squared norm / number of elements.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from bnjax.data import LabelledImages, random_batches
+from bnjax.training import TrainState, train
+from bnjax.training.step import Recipe
+from experiments.command import main, training_bar
+from experiments.networks import ORDERS, DataOptions, NormalizerName
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Config(DataOptions):
+    """Measure the gradient of every layer on batches of one class and of random rows."""
+
+    normalizers: tuple[NormalizerName, ...] = ("none", "batch_norm", "layer_norm")
+    """The normalizers to compare."""
+    batch_size: int = 32
+    """Rows of a batch."""
+    epochs: int = 5
+    """Epochs of training on random batches before the measurement."""
+    learning_rate: float = 0.01
+    """Learning rate of SGD with momentum 0.9."""
+    batches: int = 20
+    """Batches of each kind that are averaged over."""
+
+    def smoke_sized(self) -> "Config":
+        """Return a run of seconds."""
+        return dataclasses.replace(self, epochs=1, batches=2)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train every network and measure its layers on both kinds of batches."""
+    train_data, test_data = config.load(train=True), config.load(train=False)
+    table = []
+    with training_bar(len(config.normalizers) * config.epochs) as advance:
+        for normalizer in config.normalizers:
+            recipe = Recipe(config.network(normalizer, train_data.classes), optax.sgd(config.learning_rate, 0.9))
+            trained = train(
+                recipe,
+                train_data,
+                test_data,
+                order=random_batches,
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                seed=config.seed,
+                report=partial(advance, normalizer),
+            )
+            accuracy = trained.history[-1]["test_accuracy"]
+            for kind in ORDERS:
+                measured = _measure(config, recipe, trained.state, train_data, kind)
+                table += [{"normalizer": normalizer, "batches": kind, **row, "accuracy": accuracy} for row in measured]
+    return {"table": table, "data": train_data.name}
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return gradients that are not finite."""
+    return [
+        f"{row['normalizer']}, {row['kernel']}: squared gradient {row['squared_gradient']}"
+        for row in results["table"]
+        if not np.isfinite(row["squared_gradient"])
+    ]
+
+
+def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
+    """Draw the layers' gradients, a line a normalizer and kind of batch."""
+    from bnjax.reporting.figures import lines
+
+    rows = [{**row, "normalizer, batches": f"{row['normalizer']}, {row['batches']}"} for row in results["table"]]
+    return {
+        "layer_gradients": lines(
+            rows,
+            x="layer",
+            y="squared_gradient",
+            spread="std",
+            series="normalizer, batches",
+            log_y=True,
+            x_label="layer, from the input on",
+            y_label="squared gradient norm / elements",
+            title="The gradients of each layer's kernel",
+            caption=f"{results['data']}; {config['model']}, {config['epochs']} epochs on random batches; mean and "
+            f"standard deviation over {config['batches']} batches of {config['batch_size']} rows; "
+            f"seed {config['seed']}",
+        )
+    }
+
+
+def _measure(config: Config, recipe: Recipe, state: TrainState, data: LabelledImages, kind: str) -> list[dict]:
+    """Return a row for every kernel: mean and standard deviation over the batches."""
+    indices = ORDERS[kind](data.labels, config.batch_size, np.random.default_rng(config.seed)).indices
+    chosen = indices[np.linspace(0, len(indices) - 1, min(config.batches, len(indices)), dtype=int)]
+    squares = [_squared_gradients(recipe, state, data.images[rows], data.labels[rows]) for rows in chosen]
+    return [
+        {
+            "layer": number + 1,
+            "kernel": name,
+            "squared_gradient": float(np.mean([square[name] for square in squares])),
+            "std": float(np.std([square[name] for square in squares])),
+        }
+        for number, name in enumerate(squares[0])
+    ]
+
+
+@partial(jax.jit, static_argnums=0)
+def _squared_gradients(recipe: Recipe, state: TrainState, images: Array, labels: Array) -> dict[str, Array]:
+    apply: Any = recipe.model.apply
+
+    def mean_loss(params: Any) -> Array:
+        key = jax.random.wrap_key_data(state.key)
+        variables, rngs = {"params": params, "batch_stats": state.stats}, {"dropout": key, "noise": key}
+        logits, _ = apply(variables, images, mode="batch", mutable=["batch_stats"], rngs=rngs)
+        return jnp.mean(recipe.loss(logits, labels))
+
+    gradient = jax.grad(mean_loss)(state.params)
+    kernels = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(gradient) if leaf.ndim > 1]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): jnp.mean(leaf**2) for path, leaf in kernels}
+
+
+if __name__ == "__main__":
+    main(run, Config, name="experiments.layer_gradients", figures=figures, failures=failures, x64=False)
