@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import optax
 
-from bnjax.training import train
-from bnjax.training.step import Recipe
+from bnjax.training import Recipe, train
 from experiments.command import main, training_bar
 from experiments.networks import ORDERS, DataOptions, NormalizerName
 

@@ -20,8 +20,7 @@ import optax
 from jaxtyping import Array
 
 from bnjax.data import LabelledImages, random_batches
-from bnjax.training import TrainState, train
-from bnjax.training.step import Recipe
+from bnjax.training import Recipe, TrainState, train
 from experiments.command import main, training_bar
 from experiments.networks import ORDERS, DataOptions, NormalizerName
 

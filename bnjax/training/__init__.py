@@ -3,12 +3,13 @@
 from bnjax.training.checkpoint import Checkpoints
 from bnjax.training.loop import LossNotFiniteError, Trained, train
 from bnjax.training.state import TrainState, initial_state
-from bnjax.training.step import Metrics, evaluate, train_epoch, train_step
+from bnjax.training.step import Metrics, Recipe, evaluate, train_epoch, train_step
 
 __all__ = [
     "Checkpoints",
     "LossNotFiniteError",
     "Metrics",
+    "Recipe",
     "TrainState",
     "Trained",
     "evaluate",

@@ -38,6 +38,7 @@ COLUMNS = {
     "experiments.frozen_statistics": {"statistics", "weights_moved"},
     "experiments.classification": {"model", "normalizer", "batches", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.layer_gradients": {"normalizer", "batches", "layer", "squared_gradient", "std", "accuracy"},
+    "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
 }
 

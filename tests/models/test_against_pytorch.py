@@ -13,7 +13,7 @@ from bnjax.normalizers import batch_norm
 from tests.models.cases import FULL_SIZE, MODELS
 
 torch = pytest.importorskip("torch", reason="comparisons with PyTorch need the extra `bench`")
-from tests.models import pytorch_models  # noqa: E402
+from benchmarks import pytorch_models  # noqa: E402
 
 pytestmark = pytest.mark.bench
 LAYERS = (Convolution, nn.Dense, Normalization)

@@ -11,8 +11,7 @@ from bnjax.data import digits, random_batches, random_crop
 from bnjax.models import Normalization
 from bnjax.normalizers import noisy_batch_norm
 from bnjax.normalizers.normalizer import Mode
-from bnjax.training import Trained, train
-from bnjax.training.step import Recipe
+from bnjax.training import Recipe, Trained, train
 
 
 class NoisyNetwork(nn.Module):

@@ -17,8 +17,7 @@ import pytest
 from bnjax.data import digits, random_batches
 from bnjax.models import MLP
 from bnjax.normalizers import batch_norm
-from bnjax.training import Checkpoints, LossNotFiniteError, train, train_epoch
-from bnjax.training.step import Recipe
+from bnjax.training import Checkpoints, LossNotFiniteError, Recipe, train, train_epoch
 from tests.training.small_run import small_run
 
 EPOCHS = 12

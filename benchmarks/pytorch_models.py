@@ -1,4 +1,4 @@
-"""The same architectures in PyTorch, written from their descriptions alone: what the Flax models are compared with.
+"""The networks of `bnjax.models` in PyTorch, from their descriptions alone: what tests and benchmarks compare with.
 
 Every module is called in the order in which a reader meets it, so that the layers of both sides pair up by order.
 """
