@@ -299,10 +299,10 @@ def test_features_whose_squares_lose_digits_are_refused_at_epsilon_zero():
 def test_a_wrong_option_names_the_normalizer_and_does_not_stay():
     with pytest.raises(TypeError, match=r"batch_norm\(\) takes the keywords epsilon=, .*'eps'"):
         batch_norm(eps=1e-3)  # pyright: ignore[reportCallIssue]
-    with pytest.raises(TypeError, match=r"group_norm needs an integer number of groups, got 2\.0"):
-        group_norm(groups=2.0)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match=r"an integer ghost_size, got 3\.0"):
-        ghost_batch_norm(ghost_size=3.0)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"group_norm needs an integer number of groups, got 7\.0"):
+        group_norm(groups=7.0)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"an integer ghost_size, got 13\.0"):
+        ghost_batch_norm(ghost_size=13.0)  # pyright: ignore[reportArgumentType]
     assert bnjax.blocking(loss_of, group_norm(groups=2), X).normalizer == "group_norm"
 
 
