@@ -47,7 +47,7 @@ def train(
     directory: Path | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> Trained:
-    """Train for some epochs, each one program on the device.
+    """Train for some epochs, without a stop inside of any.
 
     With a `directory` every epoch is checkpointed there and `metrics.csv` grows as it goes. Called again with the same
     arguments after having been killed at any moment, it goes on from the last complete epoch, and ends with the same

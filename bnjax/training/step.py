@@ -1,4 +1,4 @@
-"""How is a model trained? One step as a pure function, whole epochs as one program on the device."""
+"""How is a model trained? One step as a pure function, and whole epochs without a stop on the device."""
 
 from collections.abc import Callable
 from functools import partial
@@ -73,7 +73,6 @@ def train_step(
     )
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
 def train_epoch(
     recipe: Recipe,
     state: TrainState,
@@ -81,14 +80,43 @@ def train_epoch(
     labels: Int[Array, " n"],
     indices: Int[Array, "steps batch_size"],
 ) -> tuple[TrainState, Metrics]:
-    """Take a step for every row of `indices`, as one program; the given state's memory is reused and it is gone.
+    """Take a step for every row of `indices`; the given state's memory is reused and it is gone.
+
+    On an accelerator the whole epoch is one program (`scan_epoch`). On a CPU the steps are sent off one after another,
+    without waiting for any: XLA's CPU convolutions are some 25 times slower inside of a loop (docs/performance.md).
 
     Returns:
         The new state and the metrics of every step, stacked.
     """
+    if jax.default_backend() != "cpu":
+        return scan_epoch(recipe, state, images, labels, indices)
+    metrics = []
+    for chosen in indices:
+        state, measured = chosen_step(recipe, state, images, labels, chosen)
+        metrics.append(measured)
+    return state, Metrics(*(jnp.asarray(jax.device_get(list(column))) for column in zip(*metrics, strict=True)))
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def chosen_step(
+    recipe: Recipe, state: TrainState, images: Float[Array, "n ..."], labels: Int[Array, " n"], chosen: Int[Array, " b"]
+) -> tuple[TrainState, Metrics]:
+    """Take `train_step` on the chosen rows, compiled; the given state's memory is reused and it is gone."""
+    return train_step(recipe, state, images[chosen], labels[chosen])
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def scan_epoch(
+    recipe: Recipe,
+    state: TrainState,
+    images: Float[Array, "n ..."],
+    labels: Int[Array, " n"],
+    indices: Int[Array, "steps batch_size"],
+) -> tuple[TrainState, Metrics]:
+    """Take a step for every row of `indices`, as one program."""
 
     def step(state: TrainState, chosen: Array) -> tuple[TrainState, Metrics]:
-        return train_step(recipe, state, images[chosen], labels[chosen])
+        return chosen_step(recipe, state, images, labels, chosen)
 
     return jax.lax.scan(step, state, indices)
 

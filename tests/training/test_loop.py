@@ -17,7 +17,9 @@ import pytest
 from bnjax.data import digits, random_batches
 from bnjax.models import MLP
 from bnjax.normalizers import batch_norm
-from bnjax.training import Checkpoints, LossNotFiniteError, Recipe, train, train_epoch
+from bnjax.training import Checkpoints, LossNotFiniteError, Recipe, initial_state, train
+from bnjax.training.step import chosen_step, scan_epoch, train_epoch
+from tests.comparison import assert_close
 from tests.training.small_run import small_run
 
 EPOCHS = 12
@@ -88,7 +90,23 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_checkpoint(tmp
 def test_epochs_of_one_run_compile_once_also_for_another_seed():
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
     train(recipe, data, data, order=random_batches, batch_size=50, epochs=1)
-    compiled: Any = train_epoch
+    compiled: Any = chosen_step
     before = compiled._cache_size()
     train(recipe, data, data, order=random_batches, batch_size=50, epochs=3, seed=5)
     assert compiled._cache_size() == before
+
+
+def test_an_epoch_as_one_program_is_that_of_its_steps():
+    data, recipe = digits(train=False), Recipe(MLP((8,), norm=batch_norm()), optax.sgd(0.1, 0.9))
+    images, labels = jnp.asarray(data.images), jnp.asarray(data.labels)
+    indices = jnp.arange(120).reshape(4, 30)
+    states = [initial_state(recipe.model, recipe.optimizer, jax.random.key(0), images[:2]) for _ in range(2)]
+    by_step, at_once = (
+        run(recipe, state, images, labels, indices)
+        for run, state in zip((train_epoch, scan_epoch), states, strict=True)
+    )
+    for one, other in zip(jax.tree.leaves(by_step), jax.tree.leaves(at_once), strict=True):
+        if jnp.issubdtype(one.dtype, jnp.floating):
+            assert_close(one, other, order=1)
+        else:
+            np.testing.assert_array_equal(one, other)
