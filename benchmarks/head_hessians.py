@@ -14,7 +14,6 @@ import dataclasses
 import importlib.util
 import resource
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from benchmarks.turns import MEASURED, in_turns, ratios
 from bnjax.derivatives import cross_entropy_head, expand, hessian_at
 from experiments.command import Options, main, progress
 
@@ -34,7 +34,6 @@ CLASSES = 10
 TORCH, JAX = "torch.func", "jax.hessian"
 # Agreement of float32 results, relative to the largest entry.
 TOLERANCE = 2e-4
-MEASURED = ("peer_s", "ratio", "smallest_ratio", "largest_ratio", "difference")
 Weights = dict[str, np.ndarray]
 Result = tuple[np.ndarray, np.ndarray]
 
@@ -125,21 +124,15 @@ def _case(config: Config, name: str, features: int, rows: int) -> list[dict[str,
     else:
         over = f"left out: dense Hessians of {dense_gib:.2g} GiB, over --dense-gib {config.dense_gib:.2g}"
         reasons = dict.fromkeys((JAX, TORCH), over)
-    seconds, results = _in_turns(implementations, config.repeats)
+    seconds, results = in_turns(implementations, config.repeats)
     common = {"case": name, "features": features, "rows": rows, "ours_s": statistics.median(seconds["bnjax"])}
     table = []
     for peer in (TORCH, JAX):
         if peer in reasons:
-            measured: dict[str, float | None] = dict.fromkeys(MEASURED)
+            measured: dict[str, float | None] = dict.fromkeys((*MEASURED, "difference"))
         else:
-            ratios = [theirs / ours for theirs, ours in zip(seconds[peer], seconds["bnjax"], strict=True)]
-            measured = {
-                "peer_s": statistics.median(seconds[peer]),
-                "ratio": statistics.median(ratios),
-                "smallest_ratio": min(ratios),
-                "largest_ratio": max(ratios),
-                "difference": _difference(results["bnjax"], results[peer]),
-            }
+            difference = _difference(results["bnjax"], results[peer])
+            measured = {**ratios(seconds["bnjax"], seconds[peer]), "difference": difference}
         table.append({**common, "peer": peer, **measured, "reason": reasons.get(peer, "")})
     return table
 
@@ -212,20 +205,6 @@ def _torch_func(weights: Weights, points: np.ndarray, deltas: np.ndarray, labels
         return diagonal.numpy(), off_diagonal.numpy()
 
     return call
-
-
-def _in_turns(
-    implementations: dict[str, Callable[[], Result]], repeats: int
-) -> tuple[dict[str, list[float]], dict[str, Result]]:
-    """Warm every implementation up, then time them in turns; return their seconds and results."""
-    results = {name: implementation() for name, implementation in implementations.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in implementations}
-    for _ in range(repeats):
-        for name, implementation in implementations.items():
-            begin = time.perf_counter()
-            implementation()
-            seconds[name].append(time.perf_counter() - begin)
-    return seconds, results
 
 
 def _difference(ours: Result, theirs: Result) -> float:

@@ -11,7 +11,6 @@ largest ratio of a turn. PyTorch is in the extra `bench`; without it its rows sa
 import dataclasses
 import importlib.util
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +21,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from benchmarks.turns import MEASURED, in_turns, ratios
 from bnjax.models import VGGA, LeNet, ResNet
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, initial_state, train_epoch
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TORCH = "torch"
-MEASURED = ("peer_s", "ratio", "smallest_ratio", "largest_ratio")
 
 
 @dataclass(frozen=True)
@@ -122,26 +121,12 @@ def _timed(config: Config, name: str, case: Case) -> dict[str, Any]:
     else:
         sides[TORCH] = _pytorch(case.counterpart, images, labels, indices)
 
-    loss = sides["bnjax"]()  # Compiles; the peer warms up too.
-    for side in sides.values():
-        side()
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(config.repeats):
-        for side, call in sides.items():
-            begin = time.perf_counter()
-            call()
-            seconds[side].append(time.perf_counter() - begin)
+    seconds, losses = in_turns(sides, config.repeats)
     measured: dict[str, float | None] = dict.fromkeys(MEASURED)
     if TORCH in sides:
-        ratios = [theirs / ours for theirs, ours in zip(seconds[TORCH], seconds["bnjax"], strict=True)]
-        measured = {
-            "peer_s": statistics.median(seconds[TORCH]),
-            "ratio": statistics.median(ratios),
-            "smallest_ratio": min(ratios),
-            "largest_ratio": max(ratios),
-        }
+        measured = ratios(seconds["bnjax"], seconds[TORCH])
     ours = statistics.median(seconds["bnjax"])
-    return {"case": name, "ours_s": ours, "peer": TORCH, **measured, "loss": loss, "reason": reason}
+    return {"case": name, "ours_s": ours, "peer": TORCH, **measured, "loss": losses["bnjax"], "reason": reason}
 
 
 def _ours(model: nn.Module, images: np.ndarray, labels: np.ndarray, indices: np.ndarray) -> Callable[[], float]:

@@ -83,8 +83,8 @@ class SpectrumReport:
         from bnjax.reporting.figures import survival_bars
 
         bars = [
-            {"term": str(row["order"]), "part of the order": row["part"], "survival": row["survival"]}
-            | {"reason": row["reason"]}
+            {key: row[key] for key in ("survival", "reason")}
+            | {"term": str(row["order"]), "part of the order": row["part"]}
             for row in self.to_rows()
         ]
         return survival_bars(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import optax
 
+from bnjax.reporting.records import config_digest
 from bnjax.training import Recipe, train
 from experiments.command import main, training_bar
 from experiments.networks import ORDERS, DataOptions, NormalizerName
@@ -57,6 +58,9 @@ def run(config: Config) -> dict[str, Any]:
     optimizer = optax.chain(
         optax.add_decayed_weights(config.weight_decay), optax.sgd(config.learning_rate, config.momentum)
     )
+    # Runs go on from their checkpoints only under the same options.
+    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output", "data_dir")}
+    folder = config.output and config.output / "runs" / config_digest(options)
     curves = []
     with training_bar(len(ORDERS) * len(config.normalizers) * config.seeds * config.epochs) as advance:
         for normalizer in config.normalizers:
@@ -72,7 +76,7 @@ def run(config: Config) -> dict[str, Any]:
                         batch_size=config.batch_size,
                         epochs=config.epochs,
                         seed=seed,
-                        directory=config.output / "runs" / run_name if config.output else None,
+                        directory=folder and folder / run_name,
                         report=lambda row, run_name=run_name: advance(run_name, row),
                     )
                     curves += [

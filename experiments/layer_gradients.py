@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array
 
 from bnjax.data import LabelledImages, random_batches
-from bnjax.training import Recipe, TrainState, train
+from bnjax.training import Recipe, TrainState, mean_loss, train
 from experiments.command import main, training_bar
 from experiments.networks import ORDERS, DataOptions, NormalizerName
 
@@ -122,15 +122,9 @@ def _measure(config: Config, recipe: Recipe, state: TrainState, data: LabelledIm
 
 @partial(jax.jit, static_argnums=0)
 def _squared_gradients(recipe: Recipe, state: TrainState, images: Array, labels: Array) -> dict[str, Array]:
-    apply: Any = recipe.model.apply
-
-    def mean_loss(params: Any) -> Array:
-        key = jax.random.wrap_key_data(state.key)
-        variables, rngs = {"params": params, "batch_stats": state.stats}, {"dropout": key, "noise": key}
-        logits, _ = apply(variables, images, mode="batch", mutable=["batch_stats"], rngs=rngs)
-        return jnp.mean(recipe.loss(logits, labels))
-
-    gradient = jax.grad(mean_loss)(state.params)
+    key = jax.random.wrap_key_data(state.key)
+    rngs = {"dropout": key, "noise": key}
+    gradient, _ = jax.grad(mean_loss, has_aux=True)(state.params, recipe, state.stats, images, labels, rngs)
     kernels = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(gradient) if leaf.ndim > 1]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): jnp.mean(leaf**2) for path, leaf in kernels}
 

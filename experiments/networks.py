@@ -50,7 +50,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "densenet121": DenseNet,
 }
 # Sizes of images that a network's layers are made for; others take the images as they are.
-IMAGE_SIZES = {name: 28 if "lenet_v" in name and "alex" not in name else 32 for name in MODELS if name != "mlp"}
+IMAGE_SIZES = {name: 28 if name.startswith("lenet") else 32 for name in MODELS if name != "mlp"}
 
 ModelName = Literal[
     "mlp",

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "derivatives": {"derivatives", "normalizers"},
     "models": {"models", "normalizers"},
     "data": {"data"},
-    "training": {"training", "data"},
+    "training": {"training", "data", "reporting"},
     "reporting": {"reporting"},
 }
 

@@ -52,15 +52,16 @@ def image_set(name: str, *, train: bool, data_dir: str | Path | None = None) -> 
         source = builder.as_data_source(split)
         logging.getLogger("absl").setLevel(logging.ERROR)  # It recommends another decoder of images.
         rows = source.__getitems__(range(len(source)))
+        images = np.stack([row["image"] for row in rows]).astype(np.float32) / 255
+        labels = np.array([row["label"] for row in rows], np.int32)
+        classes = features["label"].num_classes
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         raise ValueError(
             f"the {split} split of {name} in {folder} cannot be read: {error}; it needs the features 'image' and "
             f"'label' in whole array_record files. If a file is damaged, remove the folder and run\n"
             f"{preparation(name, directory)}"
         ) from error
-    images = np.stack([row["image"] for row in rows]).astype(np.float32) / 255
-    labels = np.array([row["label"] for row in rows], np.int32)
-    return LabelledImages(images, labels, _title(name, len(labels), train=train), features["label"].num_classes)
+    return LabelledImages(images, labels, _title(name, len(labels), train=train), classes)
 
 
 def preparation(name: str, directory: Path) -> str:

@@ -95,13 +95,10 @@ def _reductions(labels: Array) -> GroupReductions:
     def total(flat: Array) -> Array:
         return jax.ops.segment_sum(flat, labels, num_segments=count)[labels]
 
-    def largest(flat: Array) -> Array:
-        return jax.ops.segment_max(flat, labels, num_segments=count)[labels]
-
     entries = total(jnp.ones(count))
     return GroupReductions(
         mean=lambda flat: total(flat) / entries.astype(flat.dtype),
-        max=largest,
+        max=lambda flat: jax.ops.segment_max(flat, labels, num_segments=count)[labels],
         entries=entries,
     )
 

@@ -3,7 +3,7 @@
 from bnjax.training.checkpoint import Checkpoints
 from bnjax.training.loop import LossNotFiniteError, Trained, train
 from bnjax.training.state import TrainState, initial_state
-from bnjax.training.step import Metrics, Recipe, evaluate, train_epoch, train_step
+from bnjax.training.step import Metrics, Recipe, evaluate, mean_loss, train_epoch, train_step
 
 __all__ = [
     "Checkpoints",
@@ -14,6 +14,7 @@ __all__ = [
     "Trained",
     "evaluate",
     "initial_state",
+    "mean_loss",
     "train",
     "train_epoch",
     "train_step",

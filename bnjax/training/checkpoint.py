@@ -20,12 +20,16 @@ class Checkpoints:
 
     def __init__(self, directory: Path):
         """Open the folder, and make it if it is not there."""
-        keep = managers.AnyPreservationPolicy(
-            [managers.LatestN(1), managers.BestN(get_metric_fn=lambda metrics: metrics["test_accuracy"], n=1)]
+
+        def accuracy(metrics: dict[str, Any]) -> float:
+            return metrics["test_accuracy"]
+
+        best_and_last = managers.AnyPreservationPolicy(
+            [managers.LatestN(1), managers.BestN(get_metric_fn=accuracy, n=1)]
         )
         options = orbax.CheckpointManagerOptions(
-            preservation_policy=keep,
-            best_fn=lambda metrics: metrics["test_accuracy"],  # Without it orbax does not write the metrics.
+            preservation_policy=best_and_last,
+            best_fn=accuracy,  # Without it orbax does not write the metrics.
             enable_async_checkpointing=False,
         )
         self._manager = orbax.CheckpointManager(directory.absolute(), options=options)

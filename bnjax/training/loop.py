@@ -1,6 +1,5 @@
 """How does a whole training run go? Epoch by epoch, streamed, checkpointed, and resumed where it was killed."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from bnjax.data import Batches, LabelledImages
+from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
 from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Recipe, evaluate, train_epoch
@@ -74,7 +74,7 @@ def train(
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
     if checkpoints and directory and checkpoints.epochs():
         state, history = checkpoints.restore(state)
-        _write_metrics(directory / "metrics.csv", history)  # It may have been killed just before.
+        write_csv(directory / "metrics.csv", history)  # It may have been killed just before.
 
     for epoch in range(len(history) + 1, epochs + 1):
         batches = order(train_data.labels, batch_size, np.random.default_rng([seed, epoch]))
@@ -92,7 +92,7 @@ def train(
         history = [*history, row]
         if checkpoints and directory:
             checkpoints.save(epoch, state, history)
-            _write_metrics(directory / "metrics.csv", history)
+            write_csv(directory / "metrics.csv", history)
         report(row)
     return Trained(state, history)
 
@@ -106,13 +106,3 @@ def _require_finite(losses: jax.Array, epoch: int, directory: Path | None) -> No
             f"the loss needs to stay finite, got {float(losses[step])} in epoch {epoch}, step {step + 1} of "
             f"{len(finite)}{kept}; lower the learning rate"
         )
-
-
-def _write_metrics(path: Path, history: History) -> None:
-    """Write the whole history again, so that the file never has more or less than the checkpoint."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, history[0])
-        writer.writeheader()
-        writer.writerows(history)
-    temporary.replace(path)

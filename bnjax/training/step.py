@@ -53,24 +53,24 @@ def train_step(
     if recipe.augment is not None:
         images = recipe.augment(augment_key, images)
 
-    apply: Any = recipe.model.apply
-
-    def mean_loss(params: Any) -> tuple[Array, tuple[Any, Array]]:
-        logits, updated = apply(
-            {"params": params, "batch_stats": state.stats},
-            images,
-            mode="batch",
-            mutable=["batch_stats"],
-            rngs={"dropout": dropout_key, "noise": noise_key},
-        )
-        return jnp.mean(recipe.loss(logits, labels)), (updated.get("batch_stats", {}), logits)
-
-    (loss, (stats, logits)), gradient = jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+    rngs = {"dropout": dropout_key, "noise": noise_key}
+    of_params = jax.value_and_grad(mean_loss, has_aux=True)
+    (loss, (stats, logits)), gradient = of_params(state.params, recipe, state.stats, images, labels, rngs)
     updates, optimizer_state = recipe.optimizer.update(gradient, state.optimizer_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, state.key, params, stats, optimizer_state), Metrics(
         loss, _accuracy(logits, labels)
     )
+
+
+def mean_loss(
+    params: Any, recipe: Recipe, stats: Any, images: Array, labels: Array, rngs: dict[str, Array]
+) -> tuple[Array, tuple[Any, Array]]:
+    """Return the mean loss of a batch in batch mode, and beside it the updated statistics and the logits."""
+    apply: Any = recipe.model.apply
+    variables = {"params": params, "batch_stats": stats}
+    logits, updated = apply(variables, images, mode="batch", mutable=["batch_stats"], rngs=rngs)
+    return jnp.mean(recipe.loss(logits, labels)), (updated.get("batch_stats", {}), logits)
 
 
 def train_epoch(

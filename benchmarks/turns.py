@@ -1,0 +1,31 @@
+"""How are two implementations timed fairly? Warmed up, then in turns, so that both meet the same machine."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+Result = TypeVar("Result")
+# What `ratios` measures of a peer; nulls where there is none.
+MEASURED = ("peer_s", "ratio", "smallest_ratio", "largest_ratio")
+
+
+def in_turns(
+    implementations: Mapping[str, Callable[[], Result]], repeats: int
+) -> tuple[dict[str, list[float]], dict[str, Result]]:
+    """Warm every implementation up, then time them in turns; return their seconds and first results."""
+    results = {name: implementation() for name, implementation in implementations.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in implementations}
+    for _ in range(repeats):
+        for name, implementation in implementations.items():
+            begin = time.perf_counter()
+            implementation()
+            seconds[name].append(time.perf_counter() - begin)
+    return seconds, results
+
+
+def ratios(ours: list[float], theirs: list[float]) -> dict[str, float | None]:
+    """Return the peer's median seconds, and median, smallest and largest of peer / ours over the turns."""
+    by_turn = [their / our for their, our in zip(theirs, ours, strict=True)]
+    numbers = (statistics.median(theirs), statistics.median(by_turn), min(by_turn), max(by_turn))
+    return dict(zip(MEASURED, numbers, strict=True))
