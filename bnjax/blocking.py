@@ -12,8 +12,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.derivatives.terms import PARTS, TERM_PARTS, TERMS, RowHeads, Terms, terms
 from bnjax.derivatives.transport import (
-    GradientFields,
     HessianOperator,
+    LinearizedFields,
     input_hessian_norms,
     output_hessian_norms,
     pulled_back,
@@ -155,10 +155,14 @@ def blocking(
         loss, normalizer, x, *row_arguments, params=params, stats=stats, key=key, expansion_point=expansion_point
     )
     standardized = standardize(problem)
-    split = _terms(problem.row_heads(), problem.center, standardized, feature_axis=problem.feature_axis, chunk=chunk)
+    heads, axis = problem.row_heads(), problem.feature_axis
+    if not hessian_norms:
+        split = _terms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
+        check_finite(split.losses, split.center_losses, split.gradients)
+        return _assemble(problem, split, None, None)
+    split, fields = _linearized_terms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
     check_finite(split.losses, split.center_losses, split.gradients)
-    norms = _hessian_norms(problem, standardized, chunk) if hessian_norms else (None, None)
-    return _assemble(problem, split, *norms)
+    return _assemble(problem, split, _output_norms(fields, chunk=chunk), _input_norms(problem, fields, chunk=chunk))
 
 
 def term_hessian(
@@ -201,54 +205,57 @@ def term_hessian(
     problem = pose(
         loss, normalizer, x, *row_arguments, params=params, stats=stats, key=key, expansion_point=expansion_point
     )
-    index = TERM_PARTS.index((term, part))
-    point = problem.x if side == "input" else standardize(problem)
-    product = _linearized_field(problem, index, point, side=side, chunk=chunk)
-    return HessianOperator(partial(_matvec, product, shape=point.shape), point.size, point.dtype)
+    heads, axis = problem.row_heads(), problem.feature_axis
+    _, fields = _linearized_terms(heads, problem.center, standardize(problem), feature_axis=axis, chunk=chunk)
+    product = _linearized_field(problem, fields, TERM_PARTS.index((term, part)), side=side)
+    return HessianOperator(partial(_matvec, product, shape=problem.x.shape), problem.x.size, problem.x.dtype)
 
 
-# Compiled apart from what follows, so that one head is compiled once for all normalizers.
+# The first two are compiled apart from what follows, so that one head is compiled once for all normalizers.
 _terms = jax.jit(terms, static_argnames=("feature_axis", "chunk"))
 
 
-def _fields(heads: RowHeads, center: Array, *, feature_axis: int, chunk: int) -> GradientFields:
-    """Return the gradient fields of all parts at the normalizer's output, in the order of `TERM_PARTS`."""
-    return lambda standardized: terms(heads, center, standardized, feature_axis=feature_axis, chunk=chunk).gradients
-
-
 @partial(jax.jit, static_argnames=("feature_axis", "chunk"))
-def _output_norms(heads: RowHeads, center: Array, standardized: Array, *, feature_axis: int, chunk: int) -> Array:
-    fields = _fields(heads, center, feature_axis=feature_axis, chunk=chunk)
-    return output_hessian_norms(fields, standardized, chunk=chunk)
+def _linearized_terms(
+    heads: RowHeads, center: Array, standardized: Array, *, feature_axis: int, chunk: int
+) -> tuple[Terms, LinearizedFields]:
+    """Return the terms at Ŷ, and around it the gradient fields of all parts, in the order of `TERM_PARTS`."""
+
+    def gradients(at: Array) -> tuple[Array, Terms]:
+        split = terms(heads, center, at, feature_axis=feature_axis, chunk=chunk)
+        return split.gradients, split
+
+    _, product, split = jax.linearize(gradients, standardized, has_aux=True)
+    return split, LinearizedFields(standardized, split.gradients, product)
 
 
-@partial(jax.jit, static_argnames=("side", "chunk"))
-def _linearized_field(problem: Problem, index: Array | int, point: Array, *, side: str, chunk: int) -> Callable:
+@partial(jax.jit, static_argnames=("chunk",))
+def _output_norms(fields: LinearizedFields, *, chunk: int) -> Array:
+    return output_hessian_norms(fields, fields.standardized, chunk=chunk)
+
+
+@partial(jax.jit, static_argnames=("chunk",))
+def _input_norms(problem: Problem, fields: LinearizedFields, *, chunk: int) -> Array:
+    return input_hessian_norms(pulled_back(problem.standardization, fields), problem.x, chunk=chunk)
+
+
+@partial(jax.jit, static_argnames=("side",))
+def _linearized_field(problem: Problem, fields: LinearizedFields, index: Array | int, *, side: str) -> Callable:
     """Linearize the gradient field of the part number `index`, a function of X or of Ŷ; the result is a pytree."""
-    fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
 
     def at_output(standardized: Array) -> Array:
         return fields(standardized)[index, None]
 
-    field = at_output if side == "output" else pulled_back(problem.standardization, at_output)
+    if side == "output":
+        field, point = at_output, fields.standardized
+    else:
+        field, point = pulled_back(problem.standardization, at_output), problem.x
     return jax.linearize(lambda at: field(at)[0], point)[1]
 
 
 @partial(jax.jit, static_argnames=("shape",))
 def _matvec(product: Callable, vector: Array, *, shape: tuple[int, ...]) -> Array:
     return product(vector.reshape(shape)).ravel()
-
-
-@partial(jax.jit, static_argnames=("chunk",))
-def _input_norms(problem: Problem, *, chunk: int) -> Array:
-    fields = _fields(problem.row_heads(), problem.center, feature_axis=problem.feature_axis, chunk=chunk)
-    return input_hessian_norms(pulled_back(problem.standardization, fields), problem.x, chunk=chunk)
-
-
-def _hessian_norms(problem: Problem, standardized: Array, chunk: int) -> tuple[Array, Array]:
-    heads, axis = problem.row_heads(), problem.feature_axis
-    at_output = _output_norms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
-    return at_output, _input_norms(problem, chunk=chunk)
 
 
 @jax.jit

@@ -205,12 +205,15 @@ def _check_signature(loss: Callable[..., Array], count: int) -> None:
         ) from error
 
 
-def _check_loss(problem: Problem) -> None:
-    def row_losses() -> Array:
-        heads = problem.row_heads()
-        return heads.map_rows(lambda head, row, *rest: head(row, *rest), problem.standardization(problem.x))
+# Compiled so that its shapes are found once; it is never run.
+@jax.jit
+def _row_losses(problem: Problem) -> Array:
+    heads = problem.row_heads()
+    return heads.map_rows(lambda head, row, *rest: head(row, *rest), problem.standardization(problem.x))
 
-    shape = jax.eval_shape(row_losses)
+
+def _check_loss(problem: Problem) -> None:
+    shape = jax.eval_shape(_row_losses, problem)
     if getattr(shape, "shape", None) != problem.x.shape[:1]:
         got = [leaf.shape[1:] for leaf in jax.tree.leaves(shape)]
         raise ValueError(

@@ -54,7 +54,7 @@ class Config(NetworkOptions):
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
-        return dataclasses.replace(self, rows=6, features=3, hidden=6, steps=20, batches=2, map_rows=4)
+        return dataclasses.replace(self, rows=6, features=3, hidden=6, steps=20, batches=2, map_rows=6)
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -6,6 +6,7 @@ derivative of that along X, `Jᵀ H_Y J + Σ_k G_k ∂²ŷ_k` (docs/theory.md, T
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,26 @@ Standardization = Callable[[Array], Array]
 GradientFields = Callable[[Array], Array]
 
 DENSE_LIMIT = 4096
+
+
+class LinearizedFields(NamedTuple):
+    """The gradient fields of p stacked terms, to first order around one Ŷ: exact for gradients and Hessians there.
+
+    Computed once, they serve every normalizer and both sides of it; a pytree.
+
+    Attributes:
+        standardized: Ŷ, of shape (n, *row).
+        gradients: the fields at Ŷ, of shape (p, n, *row).
+        product: the products with the p Hessians, from the shape of Ŷ to that of the gradients.
+    """
+
+    standardized: Float[Array, "n ..."]
+    gradients: Float[Array, "p n ..."]
+    product: Callable[[Array], Array]
+
+    def __call__(self, standardized: Float[Array, "n ..."]) -> Float[Array, "p n ..."]:
+        """Return the fields at a point, right to first order in its distance from Ŷ."""
+        return self.gradients + self.product(standardized - self.standardized)
 
 
 def pull_back(
