@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "models": {"models", "normalizers"},
     "data": {"data"},
     "training": {"training", "data", "reporting"},
+    "measurements": {"measurements"},
     "reporting": {"reporting"},
 }
 

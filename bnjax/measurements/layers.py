@@ -1,0 +1,59 @@
+"""Which layers does a network apply, in which order, and to what? Any linen module, by interception of its calls."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+from jaxtyping import Array
+
+
+class AppliedLayer(NamedTuple):
+    """One application of a layer that has a kernel: a linear layer or a convolution.
+
+    Attributes:
+        name: where its parameters are in the collection `params`, such as `split/last`.
+        input: what it was applied to.
+    """
+
+    name: str
+    input: Array
+
+
+def applied_layers(
+    model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **options: Any
+) -> tuple[Any, list[AppliedLayer]]:
+    """Return a model's output, and its layers with a kernel in the order of their application, from the input on.
+
+    Args:
+        model: any linen module.
+        variables: its parameters and statistics.
+        *inputs: what the model is applied to.
+        **options: further arguments of the model, such as `mode="running"`.
+    """
+    layers: list[AppliedLayer] = []
+
+    def noted(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext):
+        module = context.module
+        if context.method_name == "__call__" and module.has_variable("params", "kernel"):
+            layers.append(AppliedLayer("/".join(module.path), args[0]))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(noted):
+        output = model.apply(variables, *inputs, **options)
+    return output, layers
+
+
+def layer_names(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **options: Any) -> list[str]:
+    """Return the names of the layers with a kernel in the order of their first application; nothing is computed.
+
+    Arguments as in `applied_layers`.
+    """
+    names: list[str] = []
+
+    def note(variables: Mapping[str, Any], *inputs: Array) -> None:
+        _, layers = applied_layers(model, variables, *inputs, **options)
+        names.extend(layer.name for layer in layers)
+
+    jax.eval_shape(note, variables, *inputs)
+    return list(dict.fromkeys(names))

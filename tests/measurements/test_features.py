@@ -1,0 +1,33 @@
+"""Features that are apart by class are found apart, and features that tell nothing are no obstacle."""
+
+import numpy as np
+import pytest
+
+from bnjax.measurements import neighbour_accuracy, t_sne
+
+GENERATOR = np.random.default_rng(0)
+LABELS = np.arange(60) % 3
+CLUSTERS = 20 * np.eye(5)[LABELS] + GENERATOR.normal(size=(60, 5))
+
+
+def test_neighbours_of_clusters_have_their_label():
+    assert neighbour_accuracy(CLUSTERS, LABELS) == 1.0
+
+
+def test_neighbours_of_noise_have_it_by_chance():
+    assert neighbour_accuracy(GENERATOR.normal(size=(600, 5)), np.arange(600) % 3) == pytest.approx(1 / 3, abs=0.1)
+
+
+def test_labels_need_not_be_counted_from_zero():
+    assert neighbour_accuracy(CLUSTERS, 10 * LABELS + 7) == 1.0
+
+
+def test_t_sne_keeps_neighbourhoods_and_is_the_same_every_time():
+    places = t_sne(CLUSTERS, seed=0, perplexity=10)
+    assert places.shape == (60, 2)
+    assert neighbour_accuracy(places, LABELS) == 1.0
+    np.testing.assert_array_equal(places, t_sne(CLUSTERS, seed=0, perplexity=10))
+
+
+def test_features_that_are_all_the_same_are_put_at_one_place():
+    assert not t_sne(np.ones((60, 5)), seed=0).any()
