@@ -147,7 +147,7 @@ def main(
         complaint = _publish(directory, record, figures)
     except KeyboardInterrupt:
         _exit(130, "interrupted: no result was written")
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:  # The last: a loss that is not finite.
         _exit(2, f"error: {error} {_place(error)}")
     finally:
         if made and directory.is_dir() and not any(directory.iterdir()):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from flax import linen as nn
 
@@ -52,36 +52,12 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 # Sizes of images that a network's layers are made for; others take the images as they are.
 IMAGE_SIZES = {name: 28 if name.startswith("lenet") else 32 for name in MODELS if name != "mlp"}
 
-ModelName = Literal[
-    "mlp",
-    "lenet_v1",
-    "lenet_v2",
-    "lenet_v3",
-    "lenet_v4",
-    "alexnet_v1",
-    "alexnet_v2",
-    "alexnet_v3",
-    "alexnet_v4",
-    "vgg11",
-    "vgg13",
-    "vgg16",
-    "vgg19",
-    "vgg_a",
-    "vgg_a_narrow",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "densenet121",
-]
-NormalizerName = Literal[
-    "none",
-    "batch_norm",
-    "layer_norm",
-    "rms_norm",
-    "detached_batch_norm",
-    "post_shifted_batch_norm",
-    "image_layer_norm",
-]
+if TYPE_CHECKING:
+    ModelName = str
+    NormalizerName = str
+else:  # On the command line, whatever the tables hold.
+    ModelName, NormalizerName = Literal[tuple(MODELS)], Literal[tuple(NORMALIZERS)]
+
 ORDERS = {"random": random_batches, "single_class": single_class_batches}
 # Mean and standard deviation of the channels, as the authors of arXiv 2205.15146 normalize.
 MOMENTS = {
@@ -98,16 +74,21 @@ class DataOptions(Options):
     """The images; all but the digits need to be prepared once."""
     data_dir: Path | None = None
     """Folder of prepared image sets; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
+    train_images: int | None = None
+    """Train on the first so many images only; all if not given."""
+    test_images: int | None = None
+    """Test on the first so many images only; all if not given."""
     model: ModelName = "mlp"
     """The network."""
 
     def load(self, *, train: bool) -> LabelledImages:
-        """Return a part of the data, normalized and in the size of the model's images."""
+        """Return the training or the test images, normalized and in the size that the model is made for."""
         if self.dataset == "digits":
             data = digits(train=train)
         else:
             source = mnist if self.dataset == "mnist" else cifar10
             data = source(train=train, data_dir=self.data_dir).normalized(*MOMENTS[self.dataset])
+        data = data.first(self.train_images if train else self.test_images)
         return data.resized(IMAGE_SIZES[self.model]) if self.model in IMAGE_SIZES else data
 
     def network(self, normalizer: NormalizerName, classes: int) -> nn.Module:

@@ -22,6 +22,13 @@ class LabelledImages(NamedTuple):
     name: str
     classes: int
 
+    def first(self, count: int | None) -> "LabelledImages":
+        """Return the first `count` images, as a subset by name; all of them if there are no more, or for None."""
+        if count is None or count >= len(self.images):
+            return self
+        name = f"subset: the first {count:,} of {self.name}"
+        return self._replace(images=self.images[:count], labels=self.labels[:count], name=name)
+
     def resized(self, size: int) -> "LabelledImages":
         """Return the images resized to `size` × `size`, bilinearly."""
         if self.images.shape[1:3] == (size, size):
