@@ -6,15 +6,21 @@
 The same network is trained without a normalizer, with batch and with layer normalization, on batches of random rows and
 on batches of one class each, and tested with its running statistics. What a batch of one class cannot teach through
 batch normalization are the first-order term and the diagonal of the second order of its loss (docs/theory.md, T1, T2).
+A t-SNE of the test images' features at the input of the last layer shows what was learned below it.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 
+from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.reporting.records import config_digest
 from bnjax.training import Recipe, train
 from experiments.command import main, training_bar
@@ -23,7 +29,9 @@ from experiments.networks import ORDERS, DataOptions, NormalizerName
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "neighbour_accuracy")
+KIND = ("normalizer", "batches")
+PERPLEXITY = 30
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,14 @@ class Config(DataOptions):
     """Runs of every kind, with the seeds seed, seed + 1, …"""
     remainder: Literal["drop", "wrap"] = "drop"
     """What to do with the rows that do not fill a batch."""
+    points: int = 1000
+    """Test images, at most, whose features are drawn; more than the perplexity."""
+
+    least: ClassVar[Mapping[str, int]] = {**DataOptions.least, "points": PERPLEXITY + 1}
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
-        return dataclasses.replace(self, epochs=2, seeds=1)
+        return dataclasses.replace(self, epochs=2, seeds=1, points=100)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -61,30 +73,46 @@ def run(config: Config) -> dict[str, Any]:
     # Runs go on from their checkpoints only under the same options.
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output", "data_dir")}
     folder = config.output and config.output / "runs" / config_digest(options)
-    curves = []
+    seeds = range(config.seed, config.seed + config.seeds)
+    pictured = np.sort(np.random.default_rng(config.seed).permutation(len(test_data.labels))[: config.points])
+    images, labels = test_data.images[pictured], test_data.labels[pictured]
+    curves, runs, features = [], [], []
     with training_bar(len(ORDERS) * len(config.normalizers) * config.seeds * config.epochs) as advance:
-        for normalizer in config.normalizers:
+        for normalizer, (kind, order), seed in product(config.normalizers, ORDERS.items(), seeds):
             recipe = Recipe(config.network(normalizer, train_data.classes), optimizer)
-            for kind, order in ORDERS.items():
-                for seed in range(config.seed, config.seed + config.seeds):
-                    run_name = f"{normalizer}-{kind}-{seed}"
-                    trained = train(
-                        recipe,
-                        train_data,
-                        test_data,
-                        order=lambda *args, order=order: order(*args, remainder=config.remainder),
-                        batch_size=config.batch_size,
-                        epochs=config.epochs,
-                        seed=seed,
-                        directory=folder and folder / run_name,
-                        report=lambda row, run_name=run_name: advance(run_name, row),
-                    )
-                    curves += [
-                        {"normalizer": normalizer, "batches": kind, "seed": seed, **row} for row in trained.history
-                    ]
+            run_name = f"{normalizer}-{kind}-{seed}"
+            state, history = train(
+                recipe,
+                train_data,
+                test_data,
+                order=partial(order, remainder=config.remainder),
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                seed=seed,
+                directory=folder and folder / run_name,
+                report=partial(advance, run_name),
+            )
+            which = {"normalizer": normalizer, "batches": kind, "seed": seed}
+            curves += [{**which, **row} for row in history]
+            variables = {"params": state.params, "batch_stats": state.stats}
+            inputs = np.asarray(last_layer_inputs(recipe.model, variables, jnp.asarray(images)))
+            runs.append({**which, **history[-1], "neighbour_accuracy": neighbour_accuracy(inputs, labels)})
+            if seed == config.seed:
+                places = t_sne(inputs, seed=seed, perplexity=PERPLEXITY).round(3)
+                features += [
+                    {**which, "x": x, "y": y, "label": label}
+                    for (x, y), label in zip(places.tolist(), labels.tolist(), strict=True)
+                ]
+    dropped = {tuple(row[key] for key in KIND): row["dropped"] for row in runs}
     return {
-        "table": [_last(curves, config, normalizer, kind) for normalizer in config.normalizers for kind in ORDERS],
+        "table": [
+            {"model": config.model, **row, "dropped": dropped[row["normalizer"], row["batches"]]}
+            for row in _over_seeds(runs, KIND, METRICS)
+        ],
+        "runs": runs,
         "curves": curves,
+        "features": features,
+        "images_neighbour_accuracy": neighbour_accuracy(images.reshape(len(images), -1), labels),
         "data": f"{train_data.name}; tested on {test_data.name}",
     }
 
@@ -99,62 +127,89 @@ def failures(results: dict[str, Any]) -> list[str]:
 
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
-    """Draw loss and accuracy against the epoch for both kinds of batches."""
+    """Draw loss and accuracy against the epoch for both kinds of batches, and the features of the first seed."""
     from bnjax.reporting.figures import lines
 
     caption = (
         f"{results['data']}; {config['model']}, batches of {config['batch_size']} rows; mean and standard deviation "
         f"over {config['seeds']} seeds from {config['seed']}"
     )
-    drawn = {}
-    for metric, label in (
-        ("test_accuracy", "test accuracy, running statistics"),
-        ("train_loss", "training loss (mean, nats)"),
-    ):
-        rows = []
-        for row in _over_seeds(results["curves"], metric):
-            rows.append({**row, "normalizer, batches": f"{row['normalizer']}, {row['batches']}"})
-        drawn[metric] = lines(
-            rows,
+    labels = {
+        "train_loss": "training loss, batch mode (mean, nats)",
+        "train_accuracy": "training accuracy, batch mode",
+        "test_loss": "test loss, running statistics (mean, nats)",
+        "test_accuracy": "test accuracy, running statistics",
+    }
+    return {
+        metric: lines(
+            [
+                {**row, "normalizer, batches": f"{row['normalizer']}, {row['batches']}"}
+                for row in _over_seeds(results["curves"], (*KIND, "epoch"), (metric,))
+            ],
             x="epoch",
             y=metric,
-            spread="std",
+            spread=f"{metric}_std",
             series="normalizer, batches",
             y_label=label,
             title="Batches of one class, and of random rows",
             caption=caption,
         )
-    return drawn
+        for metric, label in labels.items()
+    } | {"features": _drawn_features(results, config)}
 
 
-def _over_seeds(curves: list[dict], metric: str) -> list[dict]:
-    keys = dict.fromkeys((row["normalizer"], row["batches"], row["epoch"]) for row in curves)
-    rows = []
-    for normalizer, kind, epoch in keys:
-        wanted = (normalizer, kind, epoch)
-        values = [row[metric] for row in curves if (row["normalizer"], row["batches"], row["epoch"]) == wanted]
-        mean, deviation = float(np.mean(values)), float(np.std(values))
-        rows.append({"normalizer": normalizer, "batches": kind, "epoch": epoch, metric: mean, "std": deviation})
-    return rows
+def _drawn_features(results: dict[str, Any], config: dict[str, Any]) -> "Figure":
+    from bnjax.reporting.figures import scatter
 
-
-def _last(curves: list[dict], config: Config, normalizer: str, kind: str) -> dict[str, Any]:
-    """Return the metrics after the last epoch, mean and standard deviation over the seeds."""
-    wanted = (normalizer, kind, config.epochs)
-    alike = [row for row in curves if (row["normalizer"], row["batches"], row["epoch"]) == wanted]
-    averages = {}
-    for metric in METRICS:
-        values = [row[metric] for row in alike]
-        averages |= {metric: float(np.mean(values)), f"{metric}_std": float(np.std(values))}
-    return {
-        "model": config.model,
-        "normalizer": normalizer,
-        "batches": kind,
-        **averages,
-        "dropped": alike[0]["dropped"],
-        "seeds": len(alike),
+    notes = {
+        (row["batches"], row["normalizer"]): f"neighbours {row['neighbour_accuracy']:.2f}, "
+        f"network {row['test_accuracy']:.2f}"
+        for row in results["runs"]
+        if row["seed"] == config["seed"]
     }
+    points = len(results["features"]) // len(notes)
+    return scatter(
+        results["features"],
+        x="x",
+        y="y",
+        label="label",
+        line="batches",
+        column="normalizer",
+        x_label="t-SNE, first axis (no unit)",
+        y_label="t-SNE, second axis (no unit)",
+        title="Test features at the input of the last layer",
+        caption=f"t-SNE (perplexity {PERPLEXITY}) of {points} test images, each drawn as the number of its class; "
+        f"trained on {results['data']}; {config['model']}, running statistics, {config['epochs']} epochs on batches of "
+        f"{config['batch_size']} rows, seed {config['seed']}. Neighbours: accuracy of the majority of the 5 nearest "
+        f"other features (by pixels instead of features: {results['images_neighbour_accuracy']:.2f}); "
+        "network: test accuracy",
+        notes=notes,
+    )
+
+
+def _over_seeds(rows: list[dict], by: tuple[str, ...], metrics: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return mean and standard deviation of the metrics over all rows that agree in the keys `by`."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in by), []).append(row)
+    averages = []
+    for group, alike in groups.items():
+        row: dict[str, Any] = dict(zip(by, group, strict=True))
+        for metric in metrics:
+            values = [run[metric] for run in alike]
+            row |= {metric: float(np.mean(values)), f"{metric}_std": float(np.std(values))}
+        averages.append({**row, "seeds": len(alike)})
+    return averages
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.classification", figures=figures, failures=failures, x64=False)
+    shown = (*KIND, "train_loss", "train_accuracy", "test_accuracy", "test_accuracy_std")
+    main(
+        run,
+        Config,
+        name="experiments.classification",
+        figures=figures,
+        failures=failures,
+        columns=(*shown, "neighbour_accuracy", "neighbour_accuracy_std", "dropped"),
+        x64=False,
+    )

@@ -13,5 +13,6 @@ from bnjax.reporting.figures.curves import lines
 from bnjax.reporting.figures.dots import dots
 from bnjax.reporting.figures.grid import grid
 from bnjax.reporting.figures.maps import heat_maps
+from bnjax.reporting.figures.scatter import scatter
 
-__all__ = ["dots", "grid", "heat_maps", "lines", "save", "survival_bars"]
+__all__ = ["dots", "grid", "heat_maps", "lines", "save", "scatter", "survival_bars"]
