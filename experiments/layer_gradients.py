@@ -4,8 +4,9 @@
     python -m experiments.layer_gradients --dataset cifar10 --model vgg11 --batch-size 128
 
 A network is trained on random batches, without a normalizer, with batch and with layer normalization. Then the gradient
-of the mean loss is taken on batches of random rows and of one class each, in batch mode, and for every kernel reported
-as squared norm / number of elements.
+of the mean loss is taken on batches of random rows and of one class each, in batch mode, and for the kernel of every
+layer reported as squared norm / number of elements. Of VGG-11, the paper's network, the last three layers are the
+classifier, which alone has a normalizer.
 """
 
 import dataclasses
@@ -17,9 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from bnjax.data import LabelledImages, random_batches
+from bnjax.measurements import layer_names
 from bnjax.training import Recipe, TrainState, mean_loss, train
 from experiments.command import main, training_bar
 from experiments.networks import ORDERS, DataOptions, NormalizerName
@@ -75,7 +78,7 @@ def run(config: Config) -> dict[str, Any]:
 def failures(results: dict[str, Any]) -> list[str]:
     """Return gradients that are not finite."""
     return [
-        f"{row['normalizer']}, {row['kernel']}: squared gradient {row['squared_gradient']}"
+        f"{row['normalizer']}, {row['name']}: squared gradient {row['squared_gradient']}"
         for row in results["table"]
         if not np.isfinite(row["squared_gradient"])
     ]
@@ -86,6 +89,8 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     from bnjax.reporting.figures import lines
 
     rows = [{**row, "normalizer, batches": f"{row['normalizer']}, {row['batches']}"} for row in results["table"]]
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    few = names if len(names) <= 12 else [*names[:3], "…", *names[-3:]]
     return {
         "layer_gradients": lines(
             rows,
@@ -99,34 +104,37 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             title="The gradients of each layer's kernel",
             caption=f"{results['data']}; {config['model']}, {config['epochs']} epochs on random batches; mean and "
             f"standard deviation over {config['batches']} batches of {config['batch_size']} rows; "
-            f"seed {config['seed']}",
+            f"seed {config['seed']}; layers 1–{len(names)}: {', '.join(few)}",
         )
     }
 
 
 def _measure(config: Config, recipe: Recipe, state: TrainState, data: LabelledImages, kind: str) -> list[dict]:
-    """Return a row for every kernel: mean and standard deviation over the batches."""
+    """Return a row for every layer, from the input on: mean and standard deviation over the batches."""
+    variables = {"params": state.params, "batch_stats": state.stats}
+    names = layer_names(recipe.model, variables, jnp.asarray(data.images[:2]), mode="running")
     indices = ORDERS[kind](data.labels, config.batch_size, np.random.default_rng(config.seed)).indices
     chosen = indices[np.linspace(0, len(indices) - 1, min(config.batches, len(indices)), dtype=int)]
     squares = [_squared_gradients(recipe, state, data.images[rows], data.labels[rows]) for rows in chosen]
+    of_layer = {name: [float(square[f"{name}/kernel"]) for square in squares] for name in names}
     return [
         {
-            "layer": number + 1,
-            "kernel": name,
-            "squared_gradient": float(np.mean([square[name] for square in squares])),
-            "std": float(np.std([square[name] for square in squares])),
+            "layer": number,
+            "name": name,
+            "squared_gradient": float(np.mean(values)),
+            "std": float(np.std(values)),
         }
-        for number, name in enumerate(squares[0])
+        for number, (name, values) in enumerate(of_layer.items(), start=1)
     ]
 
 
 @partial(jax.jit, static_argnums=0)
-def _squared_gradients(recipe: Recipe, state: TrainState, images: Array, labels: Array) -> dict[str, Array]:
+def _squared_gradients(recipe: Recipe, state: TrainState, images: Array, labels: Array) -> dict[str, Any]:
+    """Return the mean square of every parameter's gradient, by the parameter's name."""
     key = jax.random.wrap_key_data(state.key)
     rngs = {"dropout": key, "noise": key}
     gradient, _ = jax.grad(mean_loss, has_aux=True)(state.params, recipe, state.stats, images, labels, rngs)
-    kernels = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(gradient) if leaf.ndim > 1]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): jnp.mean(leaf**2) for path, leaf in kernels}
+    return flatten_dict(jax.tree.map(lambda leaf: jnp.mean(leaf**2), gradient), sep="/")
 
 
 if __name__ == "__main__":
