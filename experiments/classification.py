@@ -1,7 +1,7 @@
 """Does batch normalization hurt when every batch holds a single class?
 
     python -m experiments.classification
-    python -m experiments.classification --dataset cifar10 --model vgg11 --batch-size 128 --epochs 100
+    python -m experiments.classification --dataset cifar10 --model vgg11 --batch-size 128 --epochs 100 --augment
 
 The same network is trained without a normalizer, with batch and with layer normalization, on batches of random rows and
 on batches of one class each, and tested with its running statistics. What a batch of one class cannot teach through
@@ -10,19 +10,22 @@ A t-SNE of the test images' features at the input of the last layer shows what w
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 
+from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.reporting.records import config_digest
-from bnjax.training import Recipe, train
+from bnjax.training import Recipe, Trained, train
 from experiments.command import main, training_bar
 from experiments.networks import ORDERS, DataOptions, NormalizerName
 
@@ -52,6 +55,8 @@ class Config(DataOptions):
     """Weight decay, added to the gradient as the weights times it."""
     seeds: int = 3
     """Runs of every kind, with the seeds seed, seed + 1, …"""
+    augment: bool = False
+    """Crop the training images at random from 4 pixels of padding and flip them, as the paper does."""
     remainder: Literal["drop", "wrap"] = "drop"
     """What to do with the rows that do not fill a batch."""
     points: int = 1000
@@ -65,56 +70,66 @@ class Config(DataOptions):
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train every normalizer on both kinds of batches from every seed."""
+    """Train every normalizer on both kinds of batches from every seed, and look at the features of the test images."""
     train_data, test_data = config.load(train=True), config.load(train=False)
     optimizer = optax.chain(
         optax.add_decayed_weights(config.weight_decay), optax.sgd(config.learning_rate, config.momentum)
     )
-    # Runs go on from their checkpoints only under the same options.
-    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output", "data_dir")}
-    folder = config.output and config.output / "runs" / config_digest(options)
+    chosen = np.random.default_rng(config.seed).permutation(len(test_data.labels))[: config.points]
+    images, labels = test_data.images[chosen], test_data.labels[chosen]
     seeds = range(config.seed, config.seed + config.seeds)
-    pictured = np.sort(np.random.default_rng(config.seed).permutation(len(test_data.labels))[: config.points])
-    images, labels = test_data.images[pictured], test_data.labels[pictured]
-    curves, runs, features = [], [], []
+    curves, runs, places = [], [], []
     with training_bar(len(ORDERS) * len(config.normalizers) * config.seeds * config.epochs) as advance:
-        for normalizer, (kind, order), seed in product(config.normalizers, ORDERS.items(), seeds):
-            recipe = Recipe(config.network(normalizer, train_data.classes), optimizer)
-            run_name = f"{normalizer}-{kind}-{seed}"
-            state, history = train(
-                recipe,
-                train_data,
-                test_data,
-                order=partial(order, remainder=config.remainder),
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                seed=seed,
-                directory=folder and folder / run_name,
-                report=partial(advance, run_name),
-            )
+        for normalizer, kind, seed in product(config.normalizers, ORDERS, seeds):
+            model = config.network(normalizer, train_data.classes)
+            recipe = Recipe(model, optimizer, augment=cropped_and_flipped if config.augment else None)
             which = {"normalizer": normalizer, "batches": kind, "seed": seed}
+            state, history = _trained(config, recipe, train_data, test_data, which, advance)
             curves += [{**which, **row} for row in history]
             variables = {"params": state.params, "batch_stats": state.stats}
-            inputs = np.asarray(last_layer_inputs(recipe.model, variables, jnp.asarray(images)))
-            runs.append({**which, **history[-1], "neighbour_accuracy": neighbour_accuracy(inputs, labels)})
+            features = np.asarray(last_layer_inputs(model, variables, jnp.asarray(images)))
+            runs.append({**which, **history[-1], "neighbour_accuracy": neighbour_accuracy(features, labels)})
             if seed == config.seed:
-                places = t_sne(inputs, seed=seed, perplexity=PERPLEXITY).round(3)
-                features += [
-                    {**which, "x": x, "y": y, "label": label}
-                    for (x, y), label in zip(places.tolist(), labels.tolist(), strict=True)
-                ]
-    dropped = {tuple(row[key] for key in KIND): row["dropped"] for row in runs}
+                for (x, y), label in zip(t_sne(features, seed=seed, perplexity=PERPLEXITY), labels, strict=True):
+                    places.append({**which, "x": round(float(x), 3), "y": round(float(y), 3), "label": int(label)})
     return {
-        "table": [
-            {"model": config.model, **row, "dropped": dropped[row["normalizer"], row["batches"]]}
-            for row in _over_seeds(runs, KIND, METRICS)
-        ],
+        "table": [{"model": config.model, **row} for row in _over_seeds(runs, (*KIND, "dropped"), METRICS)],
         "runs": runs,
         "curves": curves,
-        "features": features,
-        "images_neighbour_accuracy": neighbour_accuracy(images.reshape(len(images), -1), labels),
+        "places": places,
+        "neighbour_accuracy_of_pixels": neighbour_accuracy(images.reshape(len(images), -1), labels),
         "data": f"{train_data.name}; tested on {test_data.name}",
     }
+
+
+def _trained(
+    config: Config,
+    recipe: Recipe,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    which: dict[str, Any],
+    advance: Callable[[str, dict[str, Any]], None],
+) -> Trained:
+    """Train one network, or go on from the checkpoints that a run under the same options left."""
+    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output", "data_dir")}
+    name = "-".join(map(str, which.values()))
+    return train(
+        recipe,
+        train_data,
+        test_data,
+        order=partial(ORDERS[which["batches"]], remainder=config.remainder),
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=which["seed"],
+        directory=config.output and config.output / "runs" / config_digest(options) / name,
+        report=partial(advance, name),
+    )
+
+
+def cropped_and_flipped(key: Array, images: Array) -> Array:
+    """Return the images cropped and flipped at random."""
+    crop_key, flip_key = jax.random.split(key)
+    return random_flip(flip_key, random_crop(crop_key, images))
 
 
 def failures(results: dict[str, Any]) -> list[str]:
@@ -131,7 +146,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     from bnjax.reporting.figures import lines
 
     caption = (
-        f"{results['data']}; {config['model']}, batches of {config['batch_size']} rows; mean and standard deviation "
+        f"{_setting(results, config)}, batches of {config['batch_size']} rows; mean and standard deviation "
         f"over {config['seeds']} seeds from {config['seed']}"
     )
     labels = {
@@ -155,10 +170,10 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             caption=caption,
         )
         for metric, label in labels.items()
-    } | {"features": _drawn_features(results, config)}
+    } | {"features": _features(results, config)}
 
 
-def _drawn_features(results: dict[str, Any], config: dict[str, Any]) -> "Figure":
+def _features(results: dict[str, Any], config: dict[str, Any]) -> "Figure":
     from bnjax.reporting.figures import scatter
 
     notes = {
@@ -167,9 +182,9 @@ def _drawn_features(results: dict[str, Any], config: dict[str, Any]) -> "Figure"
         for row in results["runs"]
         if row["seed"] == config["seed"]
     }
-    points = len(results["features"]) // len(notes)
+    points = len(results["places"]) // len(notes)
     return scatter(
-        results["features"],
+        results["places"],
         x="x",
         y="y",
         label="label",
@@ -179,12 +194,16 @@ def _drawn_features(results: dict[str, Any], config: dict[str, Any]) -> "Figure"
         y_label="t-SNE, second axis (no unit)",
         title="Test features at the input of the last layer",
         caption=f"t-SNE (perplexity {PERPLEXITY}) of {points} test images, each drawn as the number of its class; "
-        f"trained on {results['data']}; {config['model']}, running statistics, {config['epochs']} epochs on batches of "
+        f"trained on {_setting(results, config)}, running statistics, {config['epochs']} epochs on batches of "
         f"{config['batch_size']} rows, seed {config['seed']}. Neighbours: accuracy of the majority of the 5 nearest "
-        f"other features (by pixels instead of features: {results['images_neighbour_accuracy']:.2f}); "
+        f"other features (by pixels instead of features: {results['neighbour_accuracy_of_pixels']:.2f}); "
         "network: test accuracy",
         notes=notes,
     )
+
+
+def _setting(results: dict[str, Any], config: dict[str, Any]) -> str:
+    return f"{results['data']}; {config['model']}" + (", random crops and flips" if config["augment"] else "")
 
 
 def _over_seeds(rows: list[dict], by: tuple[str, ...], metrics: tuple[str, ...]) -> list[dict[str, Any]]:

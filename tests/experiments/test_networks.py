@@ -4,11 +4,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from bnjax.measurements import last_layer_inputs
 from bnjax.training import Recipe, evaluate, initial_state, train_step
+from experiments.classification import cropped_and_flipped
 from experiments.command import main
 from experiments.networks import MODELS, DataOptions
 
@@ -37,6 +39,13 @@ def test_fewer_images_are_called_a_subset():
     assert len(data.images) == len(data.labels) == 5
     assert data.name.startswith("subset: the first 5 of digits 8×8, test part")
     assert "subset" not in DataOptions(test_images=1000).load(train=False).name
+
+
+def test_augmentation_moves_and_mirrors_every_image_by_itself():
+    images = jnp.tile(jnp.arange(64.0).reshape(1, 8, 8, 1), (6, 1, 1, 1))
+    augmented = jax.jit(cropped_and_flipped)(jax.random.key(0), images)
+    assert augmented.shape == images.shape
+    assert len({image.tobytes() for image in np.asarray(augmented)}) == 6
 
 
 def test_the_names_of_the_tables_are_the_options(capsys):
