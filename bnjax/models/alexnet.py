@@ -4,6 +4,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from bnjax.models.convolution import Convolution
+from bnjax.models.pooling import max_pool
 from bnjax.models.split_head import SplitHead
 from bnjax.normalizers import Normalizer, identity
 from bnjax.normalizers.normalizer import Mode
@@ -34,7 +35,7 @@ class AlexNet(nn.Module):
         for index, convolution in enumerate(self.convolutions):
             x = nn.relu(convolution(x))
             if index in (0, 1, 4):
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = max_pool(x)
         return self.split.trunk(nn.relu(self.linear(x.reshape(len(x), -1))))
 
     def head(self, y: Float[Array, "... features"]) -> Float[Array, "... classes"]:

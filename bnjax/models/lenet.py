@@ -4,6 +4,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from bnjax.models.convolution import Convolution
+from bnjax.models.pooling import max_pool
 from bnjax.models.split_head import SplitHead
 from bnjax.normalizers import Normalizer, identity
 from bnjax.normalizers.normalizer import Mode
@@ -35,7 +36,7 @@ class LeNet(nn.Module):
         """Return the features before the normalizer."""
         x = images
         for convolution in (self.first, self.second):
-            x = nn.max_pool(nn.relu(convolution(x)), (2, 2), (2, 2))
+            x = max_pool(nn.relu(convolution(x)))
         x = x.reshape(len(x), -1)
         for linear in self.linear:
             x = nn.relu(linear(x))

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from bnjax.models.convolution import Convolution
 from bnjax.models.normalizer import Normalization
+from bnjax.models.pooling import max_pool
 from bnjax.normalizers import Normalizer, identity
 from bnjax.normalizers.normalizer import Mode
 
@@ -65,4 +66,4 @@ def stage_width(width: int, stage: int) -> int:
 
 def halved(x: Float[Array, "n h w channels"]) -> Float[Array, "n h_out w_out channels"]:
     """Return the maxima over 2×2 positions; images that are one position wide already stay as they are."""
-    return nn.max_pool(x, (2, 2), (2, 2)) if min(x.shape[1:3]) > 1 else x
+    return max_pool(x) if min(x.shape[1:3]) > 1 else x

@@ -9,18 +9,27 @@ import numpy as np
 import pytest
 
 from bnjax.derivatives import is_piecewise_linear
-from bnjax.models import Convolution
-from bnjax.models.convolution import Forms, convolve, fastest_forms
+from bnjax.models import Convolution, convolution_forms
+from bnjax.models.convolution import convolve, fastest_form
+from bnjax.models.convolution_forms import band, native, patches, winograd
 from tests.comparison import assert_close
 
 SHAPES = {
     "plain": ((2, 5, 4, 3), 3, 1, 1),
+    "many_channels": ((3, 4, 4, 6), 3, 1, 1),
+    "unpadded": ((2, 6, 3, 5), 3, 1, 0),
     "strided": ((2, 6, 7, 2), 3, 2, 1),
     "large_kernel": ((2, 6, 6, 1), 5, 1, 2),
     "pointwise": ((2, 3, 3, 4), 1, 2, 0),
     "one_position": ((2, 1, 1, 3), 3, 1, 1),
 }
-ALL_FORMS = [Forms(*forms) for forms in product(("native", "patches"), repeat=3)]
+FORMS = {"native": native, "patches": patches, "band": band, "winograd": winograd}
+FAST = [
+    (name, form)
+    for name, (_, size, strides, _) in SHAPES.items()
+    for form in ("patches", "band", "winograd")
+    if form != "winograd" or (size, strides) == (3, 1)
+]
 shapes = pytest.mark.parametrize("name", SHAPES)
 
 
@@ -45,49 +54,67 @@ def direct_sum(x, kernel, *, strides, padding):
 
 
 @shapes
-@pytest.mark.parametrize("forms", ALL_FORMS[::7], ids=["native", "patches"])
-def test_every_form_is_the_sum_of_its_definition(name, forms):
+def test_the_native_form_is_the_sum_of_its_definition(name):
     x, kernel, options = drawn(name)
-    assert_close(convolve(x, kernel, **options, forms=forms), direct_sum(x, kernel, **options))
+    assert_close(convolve(x, kernel, **options, form=native), direct_sum(x, kernel, **options))
 
 
-@shapes
-def test_first_and_second_derivatives_are_the_same_in_every_form(name):
+@pytest.mark.parametrize(("name", "form"), FAST)
+@pytest.mark.parametrize("at_once", ["all images at once", "few images at once"])
+def test_every_form_has_the_values_and_derivatives_of_the_native_one(name, form, at_once, monkeypatch):
     x, kernel, options = drawn(name)
+    if at_once == "few images at once":
+        # Two of three images at once: the last chunk is filled up.
+        monkeypatch.setattr(convolution_forms, "NUMBERS_AT_ONCE", -(-2 * x.size // 3))
 
-    def loss(x, kernel, forms):
-        return jnp.sum(jnp.sin(convolve(x, kernel, **options, forms=forms)))
+    def derivatives(form):
+        def loss(x, kernel):
+            y = convolve(x, kernel, **options, form=form)
+            return jnp.sum(jnp.sin(y)), y
 
-    def derivatives(forms):
-        gradient = jax.grad(loss, argnums=(0, 1))
-        both = gradient(x, kernel, forms)
-        along = jax.jvp(lambda x, kernel: gradient(x, kernel, forms), (x, kernel), (jnp.cos(x), jnp.sin(kernel)))[1]
-        return both, along
+        gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
+        (both, y), (along, _) = jax.jvp(gradient, (x, kernel), (jnp.cos(x), jnp.sin(kernel)))
+        return y, both, along
 
-    compiled = jax.jit(lambda: [derivatives(forms) for forms in ALL_FORMS])()
-    for found in compiled[1:]:
-        for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(compiled[0]), strict=True):
-            assert_close(one, other, order=2)
+    found, expected = jax.jit(lambda: [derivatives(FORMS[form]), derivatives(native)])()
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert_close(one, other, order=2)
 
 
-def test_a_fixed_kernel_leaves_the_convolution_piecewise_linear():
-    x, kernel, options = drawn("plain")
-    for forms in ALL_FORMS:
-        assert is_piecewise_linear(lambda row, forms=forms: convolve(row[None], kernel, **options, forms=forms), x[0])
+def test_single_precision_loses_no_more_than_the_native_form():
+    generator = np.random.default_rng(0)
+    x, kernel = generator.normal(size=(4, 8, 8, 64)), generator.normal(size=(3, 3, 64, 32))
+    exact = native(jnp.asarray(x), jnp.asarray(kernel), 1, 1)
+    single = jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32)
+    errors = {form: float(jnp.max(jnp.abs(FORMS[form](*single, 1, 1) - exact))) for form in FORMS}
+    assert max(errors.values()) < 4 * errors["native"], errors
+
+
+@pytest.mark.parametrize(("name", "form"), FAST)
+def test_a_fixed_kernel_leaves_the_convolution_piecewise_linear(name, form):
+    x, kernel, options = drawn(name)
+    assert is_piecewise_linear(lambda row: convolve(row[None], kernel, **options, form=FORMS[form]), x[0])
 
 
 def test_rows_may_be_mapped_one_by_one():
-    x, kernel, options = drawn("strided")
-    by_row = jax.vmap(lambda row: convolve(row[None], kernel, **options)[0])(x)
-    assert_close(by_row, convolve(x, kernel, **options))
+    x, kernel, options = drawn("many_channels")
+    by_row = jax.vmap(lambda row: convolve(row[None], kernel, **options, form=winograd)[0])(x)
+    assert_close(by_row, convolve(x, kernel, **options, form=native))
 
 
-def test_images_of_few_channels_and_small_maps_take_patches_on_a_cpu(monkeypatch):
+def test_the_form_is_chosen_by_backend_and_shape(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    assert fastest_forms(3, 1024).value == fastest_forms(512, 4).value == "patches"
-    assert fastest_forms(256, 64).value == "native"
+    assert fastest_form(3, 1, 64, 64) is winograd
+    assert fastest_form(3, 2, 64, 128) is fastest_form(1, 1, 64, 256) is fastest_form(3, 1, 3, 64) is patches
+    assert fastest_form(5, 1, 1, 6) is band
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert set(fastest_forms(3, 4)) == {"native"}
+    assert fastest_form(3, 1, 64, 64) is native
+
+
+@pytest.mark.parametrize(("size", "strides"), [(5, 1), (3, 2)])
+def test_winograd_refuses_kernels_that_it_is_not_made_for(size, strides):
+    with pytest.raises(ValueError, match="kernels of size 3 and strides 1, got"):
+        winograd(jnp.ones((1, 6, 6, 2)), jnp.ones((size, size, 2, 2)), strides, 1)
 
 
 def test_the_layer_adds_its_bias_in_the_dtype_of_its_input():
