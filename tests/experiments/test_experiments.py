@@ -36,8 +36,16 @@ COLUMNS = {
     },
     "experiments.polynomial_orders": {"max_order", "order", "dtype", "mean", "std"},
     "experiments.frozen_statistics": {"statistics", "weights_moved"},
-    "experiments.classification": {"model", "normalizer", "batches", "test_accuracy", "test_accuracy_std", "seeds"},
-    "experiments.layer_gradients": {"normalizer", "batches", "layer", "squared_gradient", "std", "accuracy"},
+    "experiments.classification": {
+        "model",
+        "normalizer",
+        "batches",
+        "test_accuracy",
+        "test_accuracy_std",
+        "neighbour_accuracy",
+        "seeds",
+    },
+    "experiments.layer_gradients": {"normalizer", "batches", "layer", "name", "squared_gradient", "std", "accuracy"},
     "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
 }
