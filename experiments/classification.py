@@ -26,6 +26,7 @@ from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.reporting.records import config_digest
 from bnjax.training import Recipe, Trained, train
+from experiments.averages import over_seeds
 from experiments.command import main, training_bar
 from experiments.networks import ORDERS, DataOptions, NormalizerName
 
@@ -93,7 +94,7 @@ def run(config: Config) -> dict[str, Any]:
                 for (x, y), label in zip(t_sne(features, seed=seed, perplexity=PERPLEXITY), labels, strict=True):
                     places.append({**which, "x": round(float(x), 3), "y": round(float(y), 3), "label": int(label)})
     return {
-        "table": [{"model": config.model, **row} for row in _over_seeds(runs, (*KIND, "dropped"), METRICS)],
+        "table": [{"model": config.model, **row} for row in over_seeds(runs, (*KIND, "dropped"), METRICS)],
         "runs": runs,
         "curves": curves,
         "places": places,
@@ -159,7 +160,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
         metric: lines(
             [
                 {**row, "normalizer, batches": f"{row['normalizer']}, {row['batches']}"}
-                for row in _over_seeds(results["curves"], (*KIND, "epoch"), (metric,))
+                for row in over_seeds(results["curves"], (*KIND, "epoch"), (metric,))
             ],
             x="epoch",
             y=metric,
@@ -204,21 +205,6 @@ def _features(results: dict[str, Any], config: dict[str, Any]) -> "Figure":
 
 def _setting(results: dict[str, Any], config: dict[str, Any]) -> str:
     return f"{results['data']}; {config['model']}" + (", random crops and flips" if config["augment"] else "")
-
-
-def _over_seeds(rows: list[dict], by: tuple[str, ...], metrics: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Return mean and standard deviation of the metrics over all rows that agree in the keys `by`."""
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[key] for key in by), []).append(row)
-    averages = []
-    for group, alike in groups.items():
-        row: dict[str, Any] = dict(zip(by, group, strict=True))
-        for metric in metrics:
-            values = [run[metric] for run in alike]
-            row |= {metric: float(np.mean(values)), f"{metric}_std": float(np.std(values))}
-        averages.append({**row, "seeds": len(alike)})
-    return averages
 
 
 if __name__ == "__main__":
