@@ -116,7 +116,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             series="what",
             name_label="images, channels→features, kernel",
             value_label="seconds",
-            floor=1e-5,
+            floor=1e-3,
             title="A convolution and its derivatives in every form",
             caption=f"value and both gradients; median of {config['repeats']} turns; {config['batch_size']} random "
             f"images, float32; seed {config['seed']}",

@@ -140,7 +140,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             spread=f"{metric}_std",
             series=series,
             y_label=label,
-            title="Training with and without batch normalization",
+            title="Training with each normalizer and learning rate",
             caption=caption,
         )
         for metric, label in labels.items()
