@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,8 @@ def image_set(name: str, *, train: bool, data_dir: str | Path | None = None) -> 
         builder: Any = tfds.builder_from_directory(folder)
         features = builder.info.features
         source = builder.as_data_source(split)
-        logging.getLogger("absl").setLevel(logging.ERROR)  # It recommends another decoder of images.
-        rows = source.__getitems__(range(len(source)))
+        with _only_errors("absl"):  # It recommends another decoder of images.
+            rows = source.__getitems__(range(len(source)))
         images = np.stack([row["image"] for row in rows]).astype(np.float32) / 255
         labels = np.array([row["label"] for row in rows], np.int32)
         classes = features["label"].num_classes
@@ -62,6 +64,16 @@ def image_set(name: str, *, train: bool, data_dir: str | Path | None = None) -> 
             f"{preparation(name, directory)}"
         ) from error
     return LabelledImages(images, labels, _title(name, len(labels), train=train), classes)
+
+
+@contextmanager
+def _only_errors(logger: str) -> Iterator[None]:
+    level = logging.getLogger(logger).level
+    logging.getLogger(logger).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.getLogger(logger).setLevel(level)
 
 
 def preparation(name: str, directory: Path) -> str:

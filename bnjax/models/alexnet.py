@@ -6,28 +6,19 @@ from jaxtyping import Array, Float
 from bnjax.models.convolution import Convolution
 from bnjax.models.pooling import max_pool
 from bnjax.models.split_head import SplitHead
-from bnjax.normalizers import Normalizer, identity
-from bnjax.normalizers.normalizer import Mode
 
 
-class AlexNet(nn.Module):
+class AlexNet(SplitHead):
     """Five 3×3 convolutions (64 with stride 2, 192, 384, 256, 256), Linear to 20, and a `SplitHead`.
 
-    Attributes:
-        version: 1 to 4; the higher, the more layers follow the normalizer.
-        classes: number of logits.
-        norm: the normalizer in the head.
+    Attributes: those of `SplitHead`.
     """
-
-    version: int = 1
-    classes: int = 10
-    norm: Normalizer = identity()
 
     def setup(self) -> None:
         """Build the layers."""
+        super().setup()
         self.convolutions = [Convolution(64, strides=2), *[Convolution(width) for width in (192, 384, 256, 256)]]
         self.linear = nn.Dense(20)
-        self.split = SplitHead(self.version, self.classes, self.norm)
 
     def trunk(self, images: Float[Array, "n h w channels"]) -> Float[Array, "n features"]:
         """Return the features before the normalizer."""
@@ -36,12 +27,4 @@ class AlexNet(nn.Module):
             x = nn.relu(convolution(x))
             if index in (0, 1, 4):
                 x = max_pool(x)
-        return self.split.trunk(nn.relu(self.linear(x.reshape(len(x), -1))))
-
-    def head(self, y: Float[Array, "... features"]) -> Float[Array, "... classes"]:
-        """Return the logits from the normalizer's output, of one row or of many."""
-        return self.split.head(y)
-
-    def __call__(self, images: Float[Array, "n h w channels"], *, mode: Mode = "batch") -> Float[Array, "n classes"]:
-        """Return the logits."""
-        return self.head(self.split.normalization(self.trunk(images), mode=mode))
+        return super().trunk(nn.relu(self.linear(x.reshape(len(x), -1))))

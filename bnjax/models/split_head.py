@@ -13,7 +13,8 @@ BLOCKS = 6
 class SplitHead(nn.Module):
     """[Linear(20) → ReLU] × (7 - version) → normalizer → [Linear(20) → ReLU] × (version - 1) → Linear(classes).
 
-    The depth is the same for every version; the higher it is, the more layers follow the normalizer.
+    The depth is the same for every version; the higher it is, the more layers follow the normalizer. `LeNet` and
+    `AlexNet` put their convolutions before the first block, in their `trunk`.
 
     Attributes:
         version: 1 to 4.
@@ -36,7 +37,7 @@ class SplitHead(nn.Module):
         self.after = [nn.Dense(self.features) for _ in range(self.version - 1)]
         self.last = nn.Dense(self.classes)
 
-    def trunk(self, x: Float[Array, "n features"]) -> Float[Array, "n features"]:
+    def trunk(self, x: Float[Array, "n ..."]) -> Float[Array, "n features"]:
         """Return the features before the normalizer."""
         for linear in self.before:
             x = nn.relu(linear(x))
@@ -48,6 +49,6 @@ class SplitHead(nn.Module):
             y = nn.relu(linear(y))
         return self.last(y)
 
-    def __call__(self, x: Float[Array, "n features"], *, mode: Mode = "batch") -> Float[Array, "n classes"]:
+    def __call__(self, x: Float[Array, "n ..."], *, mode: Mode = "batch") -> Float[Array, "n classes"]:
         """Return the logits."""
         return self.head(self.normalization(self.trunk(x), mode=mode))
