@@ -2,6 +2,7 @@
 
 from bnjax.models.alexnet import AlexNet
 from bnjax.models.convolution import Convolution
+from bnjax.models.cut import Cut, cut_at_last_normalizer
 from bnjax.models.deep_linear import DeepLinear
 from bnjax.models.densenet import DenseNet
 from bnjax.models.lenet import LeNet
@@ -18,10 +19,12 @@ __all__ = [
     "VGGA",
     "AlexNet",
     "Convolution",
+    "Cut",
     "DeepLinear",
     "DenseNet",
     "LeNet",
     "Normalization",
     "ResNet",
     "SplitHead",
+    "cut_at_last_normalizer",
 ]

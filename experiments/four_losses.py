@@ -1,0 +1,186 @@
+"""Do terms that are added to the loss at the normalizer's output change the gradient below the normalizer?
+
+    python -m experiments.four_losses
+    python -m experiments.four_losses --dataset cifar10 --model vgg11 --data-dir DIR
+
+The loss of a batch is the summed cross-entropy and one of four extra losses of the standardized features ŷ before the
+affine phase, the same for every row: (1) 0, (2) gᵀŷ, (3) ŷᵀ diag(h) ŷ, (4) ŷᵀ H ŷ with a zero diagonal of H; g, h and H
+are Gaussian. Through batch normalization with ε = 0 the first three give the same gradient (arXiv 2205.15146;
+docs/theory.md, T1, T2): the table has ‖∇_i − ∇_j‖ / ‖∇_i‖ of the gradients before the normalizer.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from bnjax.data import random_batches
+from bnjax.models import cut_at_last_normalizer
+from bnjax.normalizers import Normalizer, batch_norm, layer_norm
+from bnjax.training import Recipe, TrainState, train
+from experiments.averages import over_seeds
+from experiments.command import main, progress, training_bar
+from experiments.networks import MODELS, DataOptions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EXTRA_LOSSES = ("none", "linear", "diagonal", "off_diagonal")
+NORMALIZERS: dict[str, Normalizer] = {"batch_norm": batch_norm(epsilon=0.0), "layer_norm": layer_norm(epsilon=0.0)}
+# Differences that the theory says are zero, relative to the gradient.
+BLOCKED = 1e-10
+PASSES = 1e-3
+
+
+@dataclass(frozen=True)
+class Config(DataOptions):
+    """Add terms to the loss at the normalizer's output and compare the gradients before it."""
+
+    batch_size: int = 128
+    """Rows of a batch."""
+    epochs: int = 2
+    """Epochs of training (Adam, rate 1e-3) before the measurement."""
+    deviation: float = 0.1
+    """Standard deviation of the coefficients of the extra losses."""
+
+    def smoke_sized(self) -> "Config":
+        """Return a run of seconds."""
+        return dataclasses.replace(self, epochs=1)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train a network with each normalizer and compare its four gradients on all test batches."""
+    train_data, test_data = config.load(train=True), config.load(train=False)
+    if len(test_data.labels) < config.batch_size:
+        raise ValueError(f"--batch-size needs to be at most the {len(test_data.labels)} test images")
+    per_batch = []
+    with training_bar(len(NORMALIZERS) * config.epochs) as advance:
+        for name, normalizer in NORMALIZERS.items():
+            recipe = Recipe(MODELS[config.model](norm=normalizer, classes=train_data.classes), optax.adam(1e-3))
+            state = train(
+                recipe,
+                train_data,
+                test_data,
+                order=random_batches,
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                seed=config.seed,
+                report=partial(advance, name),
+            ).state
+            batches = random_batches(test_data.labels, config.batch_size, np.random.default_rng(config.seed))
+            for number, chosen in enumerate(progress(batches.indices, f"test batches, {name}")):
+                images, labels = jnp.asarray(test_data.images[chosen], float), jnp.asarray(test_data.labels[chosen])
+                key = jax.random.fold_in(jax.random.key(config.seed), number)
+                ratios = np.asarray(_differences(recipe.model, state, images, labels, key, config.deviation))
+                for i, j in product(range(4), repeat=2):
+                    row = {"normalizer": name, "first": i + 1, "second": j + 1, "batch_number": number}
+                    per_batch.append({**row, "difference": float(ratios[i, j])})
+    averages = over_seeds(per_batch, ("normalizer", "first", "second"), ("difference",))
+    return {
+        "table": [
+            {
+                **{key: row[key] for key in ("normalizer", "first", "second")},
+                "mean": row["difference"],
+                "std": row["difference_std"],
+                "batches": row["seeds"],
+            }
+            for row in averages
+        ],
+        "batches": per_batch,
+        "extra_losses": list(EXTRA_LOSSES),
+        "data": test_data.name,
+    }
+
+
+@partial(jax.jit, static_argnums=0)
+def _differences(
+    model: nn.Module, state: TrainState, images: Array, labels: Array, key: Array, deviation: float
+) -> Float[Array, "4 4"]:
+    """Return ‖∇_i − ∇_j‖ / ‖∇_i‖ for the four losses."""
+    variables = jax.tree.map(
+        lambda leaf: leaf.astype(images.dtype), {"params": state.params, "batch_stats": state.stats}
+    )
+    dropout_key, noise_key, key = jax.random.split(key, 3)
+    cut = cut_at_last_normalizer(model, variables, images, rngs={"dropout": dropout_key, "noise": noise_key})
+    slope, offset = cut.normalizer.affine(cut.params, cut.features, mode="batch", key=None)
+    features = cut.features[0].size
+
+    linear, diagonal = deviation * jax.random.normal(key, (2, features), images.dtype)
+    matrix = deviation * jax.random.normal(jax.random.fold_in(key, 0), (features, features), images.dtype)
+    matrix = matrix.at[jnp.diag_indices(features)].set(0.0)
+
+    def losses(x: Array) -> tuple[Array, ...]:
+        standardized = cut.normalizer.standardize(cut.stats, x, mode="batch", key=None)[0].values
+        logits = cut.head(slope * standardized + offset)
+        cross_entropy = jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+        rows = standardized.reshape(len(x), -1)
+        extra = 0.0, jnp.sum(rows @ linear), jnp.sum(rows**2 @ diagonal), jnp.sum(rows * (rows @ matrix))
+        return tuple(cross_entropy + one for one in extra)
+
+    gradients = jnp.stack([jax.grad(lambda x, i=i: losses(x)[i])(cut.features).ravel() for i in range(4)])
+    distances = jnp.linalg.norm(gradients[:, None] - gradients, axis=-1)
+    return distances / jnp.linalg.norm(gradients, axis=-1)[:, None]
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return what contradicts the theory of batch normalization."""
+    complaints = []
+    for row in results["table"]:
+        i, j = sorted((row["first"], row["second"]))
+        if row["normalizer"] != "batch_norm" or i == j:
+            continue
+        if j < 4 and not row["mean"] <= BLOCKED:
+            complaints.append(f"losses {i} and {j} differ by {row['mean']:.1e}, not at most {BLOCKED:.0e}")
+        if j == 4 and not row["mean"] >= PASSES:
+            complaints.append(f"losses {i} and 4 differ by {row['mean']:.1e} only, not at least {PASSES:.0e}")
+    return complaints
+
+
+def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the 4×4 tables, a line for each normalizer and first loss."""
+    lines: dict[tuple, dict[str, Any]] = {}
+    for row in results["table"]:
+        name = f"{row['first']} {results['extra_losses'][row['first'] - 1]}"
+        line = lines.setdefault((row["normalizer"], name), {"normalizer": row["normalizer"], "first loss": name})
+        line[f"second: {row['second']}"] = f"{row['mean']:.2g} ± {row['std']:.1g}"
+    return list(lines.values())
+
+
+def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
+    """Draw the differences of every pair of losses, for both normalizers."""
+    from bnjax.reporting.figures import dots
+
+    names = results["extra_losses"]
+    batches = results["table"][0]["batches"]
+    rows = [
+        {"losses": f"{names[row['first'] - 1]}, {names[row['second'] - 1]}", **row}
+        for row in results["table"]
+        if row["first"] < row["second"]
+    ]
+    return {
+        "differences": dots(
+            rows,
+            name="losses",
+            value="mean",
+            series="normalizer",
+            name_label="the two extra losses",
+            value_label="‖∇_i − ∇_j‖ / ‖∇_i‖ before the normalizer",
+            floor=1e-16,
+            title="What an extra loss at the normalizer's output changes",
+            caption=f"{results['data']}; {config['model']}, {config['epochs']} epochs of training; mean over {batches} "
+            f"batches of {config['batch_size']} rows; coefficients Gaussian, σ = {config['deviation']}; "
+            f"seed {config['seed']}; float64, ε = 0",
+        )
+    }
+
+
+if __name__ == "__main__":
+    main(run, Config, name="experiments.four_losses", figures=figures, failures=failures, summary=summary)
