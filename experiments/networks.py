@@ -67,7 +67,7 @@ MOMENTS = {
 
 
 @dataclass(frozen=True)
-class DataOptions(Options):
+class ImageOptions(Options):
     """The options of an experiment on images."""
 
     dataset: Literal["digits", "mnist", "cifar10"] = "digits"
@@ -78,18 +78,28 @@ class DataOptions(Options):
     """Train on the first so many images only; all if not given."""
     test_images: int | None = None
     """Test on the first so many images only; all if not given."""
-    model: ModelName = "mlp"
-    """The network."""
 
-    def load(self, *, train: bool) -> LabelledImages:
-        """Return the training or the test images, normalized and in the size that the model is made for."""
+    def images(self, model: str, *, train: bool) -> LabelledImages:
+        """Return the training or the test images, normalized and in the size that a model is made for."""
         if self.dataset == "digits":
             data = digits(train=train)
         else:
             source = mnist if self.dataset == "mnist" else cifar10
             data = source(train=train, data_dir=self.data_dir).normalized(*MOMENTS[self.dataset])
         data = data.first(self.train_images if train else self.test_images)
-        return data.resized(IMAGE_SIZES[self.model]) if self.model in IMAGE_SIZES else data
+        return data.resized(IMAGE_SIZES[model]) if model in IMAGE_SIZES else data
+
+
+@dataclass(frozen=True)
+class DataOptions(ImageOptions):
+    """The options of an experiment on images with one network."""
+
+    model: ModelName = "mlp"
+    """The network."""
+
+    def load(self, *, train: bool) -> LabelledImages:
+        """Return the training or the test images for the network."""
+        return self.images(self.model, train=train)
 
     def network(self, normalizer: NormalizerName, classes: int) -> nn.Module:
         """Return the model with a normalizer."""

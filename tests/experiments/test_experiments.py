@@ -48,6 +48,7 @@ COLUMNS = {
     "experiments.layer_gradients": {"normalizer", "batches", "layer", "name", "squared_gradient", "std", "accuracy"},
     "experiments.performance": {"model", "normalizer", "learning_rate", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.four_losses": {"normalizer", "first", "second", "mean", "std", "batches"},
+    "experiments.off_diagonal": {"model", "recipe", "coordinates", "part", "mean", "std", "features", "accuracy"},
     "benchmarks.convolutions": {"case", "form", "chosen", "ours_s", "peer", "peer_s", "ratio", "difference"},
     "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
