@@ -24,8 +24,8 @@ def network() -> Any:
     state = initial_state(model, optax.sgd(0.1), jax.random.key(0), images)
     generator = np.random.default_rng(1)
     # No kink of a ReLU lies at the expansion point.
-    params = jax.tree.map(lambda leaf: leaf + generator.normal(size=leaf.shape), state.params)
-    params["normalization"] = {name: jnp.asarray(generator.normal(size=20)) for name in ("scale", "bias")}
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * generator.normal(size=leaf.shape), state.params)
+    params["normalization"] = {name: jnp.asarray(0.5 + 0.1 * generator.normal(size=20)) for name in ("scale", "bias")}
     return model, state._replace(params=params)
 
 
