@@ -189,29 +189,25 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     from bnjax.reporting.figures import lines
 
     drawn = {}
-    for recipe in config["recipes"]:
+    for recipe, coordinates in product(config["recipes"], COORDINATES):
         rows = [
-            {
-                **row,
-                "coordinates, part": f"{row['coordinates']}, {row['part']}",
-                "network": 1 + config["models"].index(row["model"]),
-            }
+            {**row, "part of Ŷ": row["part"], "network": 1 + config["models"].index(row["model"])}
             for row in results["table"]
-            if row["recipe"] == recipe and row["mean"] is not None
+            if (row["recipe"], row["coordinates"]) == (recipe, coordinates) and row["mean"] is not None
         ]
-        accuracies = ", ".join(f"{row['accuracy']:.2f}" for row in rows[::4])
-        drawn[f"shares_{recipe}"] = lines(
+        accuracies = ", ".join(f"{row['accuracy']:.2f}" for row in rows if row["part"] == "linear")
+        drawn[f"shares_{recipe}_{coordinates}"] = lines(
             rows,
             x="network",
             y="mean",
             spread="std",
-            series="coordinates, part",
+            series="part of Ŷ",
             x_label=f"network: {', '.join(config['models'])}",
             y_label="‖H_off,d Ŷ_part‖ / ‖H_off,d Ŷ‖",
             title="The off-diagonal term, split feature by feature",
-            caption=f"{results['data']}; recipe {recipe}, {config['epochs']} epochs, test accuracies {accuracies}; "
-            f"mean and standard deviation over 10 classes, {config['repeats']} batches of {config['rows']} rows and "
-            f"all live features; seed {config['seed']}; float64",
+            caption=f"{results['data']}; {coordinates} coordinates; recipe {recipe}, {config['epochs']} epochs, test "
+            f"accuracies {accuracies}; mean and standard deviation over 10 classes, {config['repeats']} batches of "
+            f"{config['rows']} rows and all live features; seed {config['seed']}; float64",
         )
     return drawn
 
