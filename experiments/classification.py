@@ -73,6 +73,10 @@ class Config(DataOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer on both kinds of batches from every seed, and look at the features of the test images."""
     train_data, test_data = config.load(train=True), config.load(train=False)
+    if len(test_data.labels) <= PERPLEXITY:
+        raise ValueError(f"--test-images needs to be above the perplexity {PERPLEXITY}, got {len(test_data.labels)}")
+    for order in ORDERS.values():  # Batches that the data cannot fill are refused before any network is trained.
+        order(train_data.labels, config.batch_size, np.random.default_rng(0), remainder=config.remainder)
     optimizer = optax.chain(
         optax.add_decayed_weights(config.weight_decay), optax.sgd(config.learning_rate, config.momentum)
     )

@@ -65,11 +65,14 @@ class Options:
     least: ClassVar[Mapping[str, int]] = {"seed": 0}
 
     def __post_init__(self) -> None:
-        """Checks that whole numbers are counts, at least 1 or what `least` says, and that the seed fits 32 bits."""
+        """Checks that whole numbers are counts (from 1 or `least` on), no list is empty or repeats, the seed fits."""
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), self.least.get(field.name, 1)
             if type(value) is int and value < least:
                 raise ValueError(f"--{field.name.replace('_', '-')} needs to be at least {least}, got {value}")
+            if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
+                name = field.name.replace("_", "-")
+                raise ValueError(f"--{name} needs at least one value and none twice, got {' '.join(map(str, value))}")
         if self.seed >= 2**32:
             raise ValueError(f"--seed needs to be below 2**32, got {self.seed}")
 

@@ -54,6 +54,8 @@ class Config(DataOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every network and measure its layers on both kinds of batches."""
     train_data, test_data = config.load(train=True), config.load(train=False)
+    for order in ORDERS.values():  # Batches that the data cannot fill are refused before any network is trained.
+        order(train_data.labels, config.batch_size, np.random.default_rng(0))
     table = []
     with training_bar(len(config.normalizers) * config.epochs) as advance:
         for normalizer in config.normalizers:
@@ -90,6 +92,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
     rows = [{**row, "normalizer, batches": f"{row['normalizer']}, {row['batches']}"} for row in results["table"]]
     names = list(dict.fromkeys(row["name"] for row in rows))
+    averaged = " or ".join(str(count) for count in sorted({row["averaged"] for row in results["table"]}))
     few = names if len(names) <= 12 else [*names[:3], "…", *names[-3:]]
     return {
         "layer_gradients": lines(
@@ -103,7 +106,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             y_label="squared gradient norm / elements",
             title="The gradients of each layer's kernel",
             caption=f"{results['data']}; {config['model']}, {config['epochs']} epochs on random batches; mean and "
-            f"standard deviation over {config['batches']} batches of {config['batch_size']} rows; "
+            f"standard deviation over {averaged} batches of {config['batch_size']} rows; "
             f"seed {config['seed']}; layers 1–{len(names)}: {', '.join(few)}",
         )
     }
@@ -123,6 +126,7 @@ def _measure(config: Config, recipe: Recipe, state: TrainState, data: LabelledIm
             "name": name,
             "squared_gradient": float(np.mean(values)),
             "std": float(np.std(values)),
+            "averaged": len(values),
         }
         for number, (name, values) in enumerate(of_layer.items(), start=1)
     ]

@@ -33,7 +33,7 @@ def random_batches(
     Raises:
         ValueError: fewer rows than a batch holds and `remainder="drop"`, or an option that there is not.
     """
-    rows = _whole_batches(generator.permutation(len(labels)), batch_size, remainder, "rows")
+    rows = _whole_batches(generator.permutation(len(labels)), batch_size, remainder, "the data")
     return Batches(rows, _dropped(labels, rows))
 
 
@@ -63,7 +63,7 @@ def _whole_batches(order: np.ndarray, batch_size: int, remainder: str, what: str
         order = np.resize(order, -(-len(order) // batch_size) * batch_size)
     elif len(order) < batch_size:
         raise ValueError(
-            f"a batch needs {batch_size} rows, but {what} has {len(order)}; use remainder='wrap' or smaller batches"
+            f"a batch needs {batch_size} rows, but {what} has {len(order)}; use smaller batches or wrap the remainder"
         )
     return order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,13 +86,17 @@ def preparation(name: str, directory: Path) -> str:
 
 
 def _latest_version(directory: Path, name: str) -> Path:
-    versions = [path.parent for path in directory.glob(f"{name}/*/dataset_info.json")]
+    versions = [
+        path.parent
+        for path in directory.glob(f"{name}/*/dataset_info.json")
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.parent.name)
+    ]
     if not versions:
         raise NotPreparedError(
             f"{name} is not prepared in {directory}. Pass the folder of prepared sets as --data-dir or in the variable "
             f"TFDS_DATA_DIR, or run\n{preparation(name, directory)}"
         )
-    return max(versions, key=lambda path: [int(part) for part in path.name.split(".") if part.isdigit()])
+    return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
 
 
 def _title(name: str, count: int, *, train: bool) -> str:

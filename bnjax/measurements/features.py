@@ -25,10 +25,16 @@ def last_layer_inputs(
         variables: its parameters and statistics.
         images: the images.
         batch_size: how many of them at a time; it bounds the memory.
+
+    Raises:
+        ValueError: a network whose last layer with a kernel is not applied to one vector an image.
     """
 
     def of_row(image: Array) -> Array:
         _, layers = applied_layers(model, variables, image[None], mode="running")
+        if not layers or layers[-1].input.ndim != 2:
+            last = f"{layers[-1].name} of {layers[-1].input.shape[1:]}" if layers else "none"
+            raise ValueError(f"the last layer with a kernel needs one vector an image, got {last}")
         return layers[-1].input[0]
 
     return jax.lax.map(of_row, images, batch_size=batch_size)

@@ -12,7 +12,7 @@ class AppliedLayer(NamedTuple):
     """One application of a layer that has a kernel: a linear layer or a convolution.
 
     Attributes:
-        name: where its parameters are in the collection `params`, such as `split/last`.
+        name: where its parameters are in the collection `params`, such as `last`.
         input: what it was applied to.
     """
 
@@ -36,7 +36,7 @@ def applied_layers(
     def noted(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext):
         module = context.module
         if context.method_name == "__call__" and module.has_variable("params", "kernel"):
-            layers.append(AppliedLayer("/".join(module.path), args[0]))
+            layers.append(AppliedLayer("/".join(module.path), next(iter((*args, *kwargs.values())))))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(noted):

@@ -50,8 +50,19 @@ def convolve(x: Images, kernel: Kernel, *, strides: int = 1, padding: int = 0, f
         kernel: a square kernel.
         strides: step of the kernel.
         padding: rows and columns of zeros on every side.
-        form: one of `bnjax.models.convolution_forms`; None means `fastest_form` for these shapes.
+        form: one of `bnjax.models.convolution_forms`; None means `fastest_form` for these shapes. They differ where
+            numbers are not finite: a form may spread a NaN or infinity over more positions than it reaches.
+
+    Raises:
+        ValueError: a kernel that is not square, of other channels than the images, or larger than the padded images.
     """
+    height, width, *channels = kernel.shape[:3]
+    fits = height <= min(x.shape[1:3]) + 2 * padding
+    if height != width or channels != [x.shape[-1]] or not fits:
+        raise ValueError(
+            f"a convolution of images {x.shape} with padding {padding} needs a square kernel of {x.shape[-1]} channels "
+            f"and at most {min(x.shape[1:3]) + 2 * padding} rows, got {kernel.shape}; resize the images?"
+        )
     form = form or fastest_form(len(kernel), strides, *kernel.shape[2:])
     return form(x, kernel, strides, padding)
 

@@ -4,6 +4,7 @@ All return the cross-correlation of images (n, h, w, channels) with a square ker
 from images, kernel, strides and padding.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -83,7 +84,10 @@ def _winograd(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolve
     transformed = [_of_input(rows, axis=2) for rows in _of_input(x, axis=1)]
     kernels = [_of_kernel(rows) for rows in _of_kernel(kernel)]
     products = [
-        [(own.reshape(-1, own.shape[-1]) @ other).reshape(*tiles, features) for own, other in zip(*rows, strict=True)]
+        [
+            (own.reshape(math.prod(tiles), own.shape[-1]) @ other).reshape(*tiles, features)
+            for own, other in zip(*rows, strict=True)
+        ]
         for rows in zip(transformed, kernels, strict=True)
     ]
     outputs = zip(*[_of_products(column) for column in zip(*products, strict=True)], strict=True)
@@ -93,7 +97,7 @@ def _winograd(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolve
 
 def _of_input(x: Array, axis: int) -> list[Array]:
     """Return `Bᵀ x`, from even and odd places: their slices, unlike strided ones, are cheap on the way back too."""
-    pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
+    pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
     even, odd = (jax.lax.index_in_dim(pairs, place, axis + 1, keepdims=False) for place in (0, 1))
     (even, next_even), (odd, next_odd) = (
         (jax.lax.slice_in_dim(places, 0, -1, axis=axis), jax.lax.slice_in_dim(places, 1, None, axis=axis))

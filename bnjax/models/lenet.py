@@ -25,6 +25,8 @@ class LeNet(SplitHead):
 
     def trunk(self, images: Float[Array, "n h w channels"]) -> Float[Array, "n features"]:
         """Return the features before the normalizer."""
+        if min(images.shape[1:3]) < 12:
+            raise ValueError(f"LeNet needs images of at least 12×12, got {images.shape}; resize them (`.resized(28)`)")
         x = images
         for convolution in (self.first, self.second):
             x = max_pool(nn.relu(convolution(x)))

@@ -12,6 +12,7 @@ from jaxtyping import Int
 from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
+from bnjax.training.checks import check_run, identity_of, require_same_run
 from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Recipe, evaluate, train_epoch
 
@@ -44,7 +45,7 @@ def train(
     batch_size: int,
     epochs: int,
     seed: int = 0,
-    directory: Path | None = None,
+    directory: str | Path | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> Trained:
     """Train for some epochs, without a stop inside of any.
@@ -61,26 +62,35 @@ def train(
         batch_size: rows of a batch.
         epochs: how many epochs in all.
         seed: the seed of everything random: weights, order, dropout, noise, augmentation.
-        directory: the run's folder; None keeps nothing.
+        directory: the run's folder; None keeps nothing. One process at a time may use it.
         report: called with each epoch's row of the history.
 
     Raises:
-        LossNotFiniteError: a loss was NaN or infinite.
+        LossNotFiniteError: a loss or a parameter became NaN or infinite.
+        TypeError: a recipe that is not hashable.
+        ValueError: images and labels that do not fit together, a loss that is not one number a row, and a folder that
+            holds another run or one of more epochs.
     """
+    check_run(recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
     train_images, train_labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
     test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
     state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
     history: History = []
+    directory = Path(directory) if directory else None
+    if directory:
+        require_same_run(directory, identity_of(recipe, train_data, test_data, batch_size=batch_size, seed=seed))
     checkpoints = Checkpoints(directory / "checkpoints") if directory else None
     if checkpoints and directory and checkpoints.epochs():
         state, history = checkpoints.restore(state)
+        if len(history) > epochs:
+            raise ValueError(f"epochs needs to be at least the {len(history)} that {directory} holds, got {epochs}")
         write_csv(directory / "metrics.csv", history)  # It may have been killed just before.
 
     for epoch in range(len(history) + 1, epochs + 1):
         batches = order(train_data.labels, batch_size, np.random.default_rng([seed, epoch]))
         state, steps = train_epoch(recipe, state, train_images, train_labels, jnp.asarray(batches.indices))
-        _require_finite(steps.loss, epoch, directory)
         test = evaluate(recipe, state, test_images, test_labels)
+        _require_finite(steps.loss, state, test.loss, epoch, directory)
         row = {
             "epoch": epoch,
             "train_loss": float(jnp.mean(steps.loss)),
@@ -97,12 +107,18 @@ def train(
     return Trained(state, history)
 
 
-def _require_finite(losses: jax.Array, epoch: int, directory: Path | None) -> None:
+def _require_finite(
+    losses: jax.Array, state: TrainState, test_loss: jax.Array, epoch: int, directory: Path | None
+) -> None:
     finite = np.isfinite(np.asarray(losses))
-    if not finite.all():
+    whole = all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves((state.params, state.stats, test_loss)))
+    if finite.all() and whole:
+        return
+    kept = f"; the checkpoint of epoch {epoch - 1} in {directory} is kept" if directory and epoch > 1 else ""
+    if finite.all():
+        what = f"parameters and test loss that are not all finite after epoch {epoch}"
+    else:
         step = int(np.argmin(finite))
-        kept = f"; the checkpoint of epoch {epoch - 1} in {directory} is kept" if directory and epoch > 1 else ""
-        raise LossNotFiniteError(
-            f"the loss needs to stay finite, got {float(losses[step])} in epoch {epoch}, step {step + 1} of "
-            f"{len(finite)}{kept}; lower the learning rate"
-        )
+        what = f"{float(losses[step])} in epoch {epoch}, step {step + 1} of {len(finite)}"
+    remedy = "look at images and labels" if epoch == 1 and not finite[0] else "lower the learning rate"
+    raise LossNotFiniteError(f"the loss needs to stay finite, got {what}{kept}; {remedy}")

@@ -33,12 +33,13 @@ def initial_state(model: nn.Module, optimizer: optax.GradientTransformation, key
     """Return the state before the first step.
 
     Args:
-        model: any linen module that takes a batch of images.
+        model: a linen module with `__call__(images, *, mode)`; its `params` and `batch_stats` are kept.
         optimizer: any optax transformation.
         key: the random key of the run.
         images: a few images, for their shape.
     """
     init_key, run_key = jax.random.split(key)
-    variables = model.init(init_key, images)
+    init: Any = model.init
+    variables = init(init_key, images, mode="running")  # In batch mode some normalizers refuse so few rows.
     params, stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(jnp.int32(0), jax.random.key_data(run_key), params, stats, optimizer.init(params))

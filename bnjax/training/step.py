@@ -32,7 +32,7 @@ class Recipe(NamedTuple):
     """What stays the same while a model is trained; hashable, so that a compiled epoch is compiled once.
 
     Attributes:
-        model: a linen module with `__call__(images, *, mode)`.
+        model: a linen module with `__call__(images, *, mode)`; of its collections `params` and `batch_stats` are kept.
         optimizer: any optax transformation.
         loss: `(logits, labels) -> losses`, one a row.
         augment: `(key, images) -> images`, or None.
@@ -143,4 +143,6 @@ def evaluate(
 
 
 def _accuracy(logits: Array, labels: Array) -> Array:
-    return jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+    # The argmax of NaN would be class 0.
+    right = (jnp.argmax(logits, axis=-1) == labels) & jnp.all(jnp.isfinite(logits), axis=-1)
+    return jnp.mean(right)

@@ -229,3 +229,17 @@ def test_redrawing_an_empty_folder_says_what_is_missing(tmp_path: Path, capsys):
 def test_progress_passes_everything_on_and_is_silent_without_a_terminal(capsys):
     assert list(progress(range(3), "counting")) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
+
+
+@dataclass(frozen=True)
+class Listed(Options):
+    """An experiment with a list."""
+
+    rates: tuple[float, ...] = (0.1, 0.2)
+    """Its rates."""
+
+
+@pytest.mark.parametrize("rates", [(), (0.1, 0.1)])
+def test_a_list_that_is_empty_or_repeats_a_value_is_refused(rates):
+    with pytest.raises(ValueError, match="--rates needs at least one value and none twice"):
+        Listed(rates=rates)

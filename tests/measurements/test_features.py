@@ -1,9 +1,13 @@
 """Features that are apart by class are found apart, and features that tell nothing are no obstacle."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from bnjax.measurements import neighbour_accuracy, t_sne
+from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
+from bnjax.normalizers.normalizer import Mode
 
 GENERATOR = np.random.default_rng(0)
 LABELS = np.arange(60) % 3
@@ -31,3 +35,23 @@ def test_t_sne_keeps_neighbourhoods_and_is_the_same_every_time():
 
 def test_features_that_are_all_the_same_are_put_at_one_place():
     assert not t_sne(np.ones((60, 5)), seed=0).any()
+
+
+class Convolutional(nn.Module):
+    """Ends in so many convolutions."""
+
+    convolutions: int
+
+    @nn.compact
+    def __call__(self, x, *, mode: Mode = "batch"):
+        del mode
+        for _ in range(self.convolutions):
+            x = nn.Conv(2, (3, 3))(x)
+        return x
+
+
+@pytest.mark.parametrize(("convolutions", "got"), [(0, "none"), (1, r"Conv_0 of \(4, 4, 1\)")])
+def test_a_network_whose_last_layer_takes_no_vector_is_refused(convolutions, got):
+    model, images = Convolutional(convolutions), jnp.ones((2, 4, 4, 1))
+    with pytest.raises(ValueError, match=f"needs one vector an image, got {got}"):
+        last_layer_inputs(model, model.init(jax.random.key(0), images), images)

@@ -71,8 +71,8 @@ def test_layers_are_in_the_order_of_their_application_beyond_ten_of_a_kind():
     assert names == [f"Convolution_{k}" for k in range(16)] + [f"Dense_{k}" for k in range(3)]
 
 
-def test_layers_of_submodules_stand_where_they_are_applied():
-    before, after = [f"split/before_{k}" for k in range(4)], ["split/after_0", "split/after_1", "split/last"]
+def test_layers_made_in_setup_stand_where_they_are_applied():
+    before, after = [f"before_{k}" for k in range(4)], ["after_0", "after_1", "last"]
     names = abstract_names(LeNet(3), (2, 28, 28, 1))
     assert names == ["first", "second", "linear_0", "linear_1", "linear_2", *before, *after]
 

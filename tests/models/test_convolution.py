@@ -117,6 +117,16 @@ def test_winograd_refuses_kernels_that_it_is_not_made_for(size, strides):
         winograd(jnp.ones((1, 6, 6, 2)), jnp.ones((size, size, 2, 2)), strides, 1)
 
 
+def test_a_kernel_larger_than_the_padded_images_is_refused():
+    with pytest.raises(ValueError, match="needs a square kernel of 2 channels and at most 8 rows, got"):
+        convolve(jnp.ones((1, 6, 6, 2)), jnp.ones((9, 9, 2, 4)), padding=1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_images_convolve_to_no_images(form):
+    assert FORMS[form](jnp.ones((0, 5, 5, 2)), jnp.ones((3, 3, 2, 4)), 1, 1).shape == (0, 5, 5, 4)
+
+
 def test_the_layer_adds_its_bias_in_the_dtype_of_its_input():
     layer, x = Convolution(2, size=3), jnp.ones((1, 4, 4, 3), jnp.float32)
     variables = layer.init(jax.random.key(0), x)

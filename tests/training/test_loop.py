@@ -17,8 +17,8 @@ import pytest
 
 from bnjax.data import digits, random_batches
 from bnjax.models import MLP
-from bnjax.normalizers import batch_norm
-from bnjax.training import Checkpoints, LossNotFiniteError, Recipe, initial_state, train
+from bnjax.normalizers import batch_norm, ghost_batch_norm, group_norm, noisy_batch_norm
+from bnjax.training import Checkpoints, LossNotFiniteError, Recipe, initial_state, step, train
 from bnjax.training.step import chosen_step, scan_epoch, train_epoch
 from tests.comparison import assert_close
 from tests.training.small_run import small_run
@@ -89,6 +89,74 @@ def test_a_loss_that_becomes_nan_stops_the_run_and_keeps_the_last_checkpoint(tmp
     with pytest.raises(LossNotFiniteError, match=r"in epoch 2, step .*epoch 1 in .* is kept; lower the learning rate"):
         train(recipe, data, data, order=random_batches, batch_size=50, epochs=5, directory=tmp_path)
     assert Checkpoints(tmp_path / "checkpoints").epochs() == [1]
+
+
+def plain_run(recipe=None, train_data=None, test_data=None, **options):
+    """Train a small network on 64 digits for one epoch, all of it as given or else sound."""
+    data = digits(train=False).first(64)
+    options = {"order": random_batches, "batch_size": 32, "epochs": 1} | options
+    recipe = recipe or Recipe(MLP((8,)), optax.sgd(0.1))
+    return train(recipe, train_data or data, test_data or data, **options)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_weights_that_become_nan_in_the_last_step_of_an_epoch_are_no_success(epochs, tmp_path):
+    last_step = 2 * epochs - 1
+    spoilt = optax.scale_by_schedule(lambda step: jnp.where(step == last_step, jnp.nan, 1.0))
+    recipe = Recipe(MLP((8,)), optax.chain(optax.sgd(0.1), spoilt))
+    with pytest.raises(LossNotFiniteError, match=f"not all finite after epoch {epochs}"):
+        plain_run(recipe, epochs=epochs, directory=tmp_path)
+    assert Checkpoints(tmp_path / "checkpoints").epochs() == list(range(1, epochs))
+
+
+def test_logits_that_are_not_finite_are_never_right():
+    accuracy = step._accuracy(jnp.array([[jnp.nan, 0.0], [1.0, 0.0]]), jnp.array([0, 0]))
+    assert accuracy == 0.5
+
+
+@pytest.mark.parametrize("norm", [ghost_batch_norm(ghost_size=8), group_norm(groups=2), noisy_batch_norm()], ids=repr)
+def test_normalizers_with_demands_on_the_batch_can_be_trained(norm):
+    assert np.isfinite(plain_run(Recipe(MLP((8,), norm=norm), optax.sgd(0.1))).history[-1]["train_loss"])
+
+
+def test_data_that_does_not_fit_together_is_refused():
+    data = digits(train=False).first(64)
+    with pytest.raises(ValueError, match="training data needs as many images as labels, got 40 and 64"):
+        plain_run(train_data=data._replace(images=data.images[:40]))
+    with pytest.raises(ValueError, match="test data needs as many images as labels, got 0 and 0"):
+        plain_run(test_data=data._replace(images=data.images[:0], labels=data.labels[:0]))
+    with pytest.raises(ValueError, match="labels need to be from 0 to 9, got some from -1"):
+        plain_run(train_data=data._replace(labels=data.labels - 1))
+    with pytest.raises(ValueError, match="test labels need to be from 0 to 4"):
+        plain_run(train_data=data._replace(labels=data.labels % 5, classes=5))
+    with pytest.raises(ValueError, match="test images need to be finite"):
+        plain_run(test_data=data._replace(images=data.images * np.nan))
+    with pytest.raises(ValueError, match="got dtype uint8; divide by 255"):
+        plain_run(train_data=data._replace(images=data.images.astype(np.uint8)))
+
+
+@pytest.mark.parametrize("option", [{"epochs": 0}, {"batch_size": 0}, {"seed": -1}])
+def test_numbers_out_of_range_are_refused(option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))} needs to be at least"):
+        plain_run(**option)
+
+
+def test_a_loss_that_is_averaged_and_a_model_made_of_lists_are_refused():
+    def averaged(logits, labels):
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    with pytest.raises(ValueError, match=r"shape \(2,\), one number a row, got \(\)"):
+        plain_run(Recipe(MLP((8,)), optax.sgd(0.1), averaged))
+    with pytest.raises(TypeError, match="tuples in place of lists"):
+        plain_run(Recipe(MLP([8]), optax.sgd(0.1)))
+
+
+def test_a_folder_of_another_run_or_of_more_epochs_is_refused(tmp_path):
+    plain_run(directory=str(tmp_path), epochs=2)
+    with pytest.raises(ValueError, match=r"holds another run, with seed 0 instead of 7; choose another folder"):
+        plain_run(directory=tmp_path, epochs=3, seed=7)
+    with pytest.raises(ValueError, match="at least the 2 that"):
+        plain_run(directory=tmp_path, epochs=1)
 
 
 def test_epochs_of_one_run_compile_once_also_for_another_seed():
