@@ -113,6 +113,11 @@ def _table(config: Config, runs: list[dict], diverged: list[dict]) -> list[dict[
     return table
 
 
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return a complaint if not one run ended; that some diverge is a result."""
+    return [] if results["runs"] else ["every run diverged: " + results["diverged"][0]["reason"]]
+
+
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
     """Draw loss and accuracy against the epoch, a line a normalizer and learning rate."""
     from bnjax.reporting.figures import lines
@@ -159,4 +164,4 @@ if __name__ == "__main__":
         "seeds",
         "diverged",
     )
-    main(run, Config, name="experiments.performance", figures=figures, columns=shown, x64=False)
+    main(run, Config, name="experiments.performance", figures=figures, failures=failures, columns=shown, x64=False)

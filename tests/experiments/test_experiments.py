@@ -64,6 +64,7 @@ def smoke_run(tmp_path_factory):
         folder = tmp_path_factory.mktemp("results") / "run"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", [name, "--smoke", "--output", str(folder)])
+            patch.delitem(sys.modules, name, raising=False)  # Another test may have imported it.
             runpy.run_module(name, run_name="__main__", alter_sys=True)
         jax.config.update("jax_disable_most_optimizations", False)  # as in a process of its own
         return folder, json.loads((folder / "result.json").read_text())
