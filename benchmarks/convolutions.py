@@ -156,6 +156,7 @@ def _timed(config: Config, shape: Shape) -> list[dict[str, Any]]:
                 "peer": TORCH,
                 **measured,
                 "difference": _difference(outputs[name], outputs["native"]),
+                "reason": "" if TORCH in calls else "PyTorch is not installed: pip install -e '.[bench]'",
             }
         )
     return rows
