@@ -7,6 +7,7 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -65,6 +66,21 @@ def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):
 def test_smoke_takes_the_small_sizes(tmp_path: Path):
     call("--output", tmp_path, "--smoke")
     assert len(read_record(tmp_path).results["table"]) == 2
+
+
+def test_only_a_smoke_run_is_compiled_without_optimization(tmp_path: Path):
+    def run(_: Config) -> dict:
+        return {"table": [{"optimized": not jax.config.read("jax_disable_most_optimizations")}]}
+
+    for name, option in {"smoke": ["--smoke"], "default": []}.items():
+        call("--output", tmp_path / name, *option, run=run)
+        assert read_record(tmp_path / name).results["table"] == [{"optimized": name == "default"}]
+
+
+def test_a_smoke_run_that_fails_leaves_the_process_compiling_with_optimization(tmp_path: Path):
+    with pytest.raises(SystemExit):
+        call("--output", tmp_path, "--smoke", run=lambda _: [].index(0))
+    assert not jax.config.read("jax_disable_most_optimizations")
 
 
 def test_the_default_folder_follows_from_the_config(tmp_path: Path, monkeypatch):

@@ -6,7 +6,6 @@ import runpy
 import sys
 from importlib import import_module
 
-import jax
 import pytest
 
 from bnjax.derivatives.terms import TERM_PARTS
@@ -66,7 +65,6 @@ def smoke_run(tmp_path_factory):
             patch.setattr(sys, "argv", [name, "--smoke", "--output", str(folder)])
             patch.delitem(sys.modules, name, raising=False)  # Another test may have imported it.
             runpy.run_module(name, run_name="__main__", alter_sys=True)
-        jax.config.update("jax_disable_most_optimizations", False)  # as in a process of its own
         return folder, json.loads((folder / "result.json").read_text())
 
     return run
