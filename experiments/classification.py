@@ -25,10 +25,10 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.reporting.records import config_digest
-from bnjax.training import Recipe, Trained, train
+from bnjax.training import Recipe, Trained
 from experiments.averages import over_seeds
 from experiments.command import main, training_bar
-from experiments.networks import ORDERS, DataOptions, NormalizerName
+from experiments.networks import ORDERS, DataOptions, NormalizerName, check_orders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,8 +75,7 @@ def run(config: Config) -> dict[str, Any]:
     train_data, test_data = config.load(train=True), config.load(train=False)
     if len(test_data.labels) <= PERPLEXITY:
         raise ValueError(f"--test-images needs to be above the perplexity {PERPLEXITY}, got {len(test_data.labels)}")
-    for order in ORDERS.values():  # Batches that the data cannot fill are refused before any network is trained.
-        order(train_data.labels, config.batch_size, np.random.default_rng(0), remainder=config.remainder)
+    check_orders(train_data, config.batch_size, remainder=config.remainder)
     optimizer = optax.chain(
         optax.add_decayed_weights(config.weight_decay), optax.sgd(config.learning_rate, config.momentum)
     )
@@ -118,13 +117,11 @@ def _trained(
     """Train one network, or go on from the checkpoints that a run under the same options left."""
     options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output", "data_dir")}
     name = "-".join(map(str, which.values()))
-    return train(
+    return config.trained(
         recipe,
         train_data,
         test_data,
         order=partial(ORDERS[which["batches"]], remainder=config.remainder),
-        batch_size=config.batch_size,
-        epochs=config.epochs,
         seed=which["seed"],
         directory=config.output and config.output / "runs" / config_digest(options) / name,
         report=partial(advance, name),

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 from bnjax.data import random_batches
 from bnjax.models import cut_at_last_normalizer
 from bnjax.normalizers import Normalizer, batch_norm, layer_norm
-from bnjax.training import Recipe, TrainState, train
+from bnjax.training import Recipe, TrainState
 from experiments.averages import over_seeds
 from experiments.command import main, progress, training_bar
 from experiments.networks import MODELS, DataOptions
@@ -65,16 +65,7 @@ def run(config: Config) -> dict[str, Any]:
     with training_bar(len(NORMALIZERS) * config.epochs) as advance:
         for name, normalizer in NORMALIZERS.items():
             recipe = Recipe(MODELS[config.model](norm=normalizer, classes=train_data.classes), optax.adam(1e-3))
-            state = train(
-                recipe,
-                train_data,
-                test_data,
-                order=random_batches,
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                seed=config.seed,
-                report=partial(advance, name),
-            ).state
+            state = config.trained(recipe, train_data, test_data, report=partial(advance, name)).state
             batches = random_batches(test_data.labels, config.batch_size, np.random.default_rng(config.seed))
             for number, chosen in enumerate(progress(batches.indices, f"test batches, {name}")):
                 images, labels = jnp.asarray(test_data.images[chosen], float), jnp.asarray(test_data.labels[chosen])

@@ -21,11 +21,11 @@ import optax
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
-from bnjax.data import LabelledImages, random_batches
+from bnjax.data import LabelledImages
 from bnjax.measurements import layer_names
-from bnjax.training import Recipe, TrainState, mean_loss, train
+from bnjax.training import Recipe, TrainState, mean_loss
 from experiments.command import main, training_bar
-from experiments.networks import ORDERS, DataOptions, NormalizerName
+from experiments.networks import ORDERS, DataOptions, NormalizerName, check_orders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,22 +54,12 @@ class Config(DataOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every network and measure its layers on both kinds of batches."""
     train_data, test_data = config.load(train=True), config.load(train=False)
-    for order in ORDERS.values():  # Batches that the data cannot fill are refused before any network is trained.
-        order(train_data.labels, config.batch_size, np.random.default_rng(0))
+    check_orders(train_data, config.batch_size)
     table = []
     with training_bar(len(config.normalizers) * config.epochs) as advance:
         for normalizer in config.normalizers:
             recipe = Recipe(config.network(normalizer, train_data.classes), optax.sgd(config.learning_rate, 0.9))
-            trained = train(
-                recipe,
-                train_data,
-                test_data,
-                order=random_batches,
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                seed=config.seed,
-                report=partial(advance, normalizer),
-            )
+            trained = config.trained(recipe, train_data, test_data, report=partial(advance, normalizer))
             accuracy = trained.history[-1]["test_accuracy"]
             for kind in ORDERS:
                 measured = _measure(config, recipe, trained.state, train_data, kind)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from flax import linen as nn
 
 from bnjax.data import LabelledImages, cifar10, digits, mnist, random_batches, single_class_batches
@@ -22,6 +23,7 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
+from bnjax.training import Order, Recipe, Trained, train
 from experiments.command import Options
 
 NORMALIZERS: dict[str, Normalizer] = {
@@ -79,15 +81,54 @@ class ImageOptions(Options):
     test_images: int | None = None
     """Test on the first so many images only; all if not given."""
 
-    def images(self, model: str, *, train: bool) -> LabelledImages:
-        """Return the training or the test images, normalized and in the size that a model is made for."""
+    batch_size: int = 32
+    """Rows of a training batch."""
+    epochs: int = 20
+    """Epochs of training."""
+
+    def images(self, *, train: bool) -> LabelledImages:
+        """Return the training or the test images, normalized."""
         if self.dataset == "digits":
             data = digits(train=train)
         else:
             source = mnist if self.dataset == "mnist" else cifar10
             data = source(train=train, data_dir=self.data_dir).normalized(*MOMENTS[self.dataset])
-        data = data.first(self.train_images if train else self.test_images)
-        return data.resized(IMAGE_SIZES[model]) if model in IMAGE_SIZES else data
+        return data.first(self.train_images if train else self.test_images)
+
+    def trained(
+        self,
+        recipe: Recipe,
+        train_data: LabelledImages,
+        test_data: LabelledImages,
+        *,
+        report: Callable[[dict[str, Any]], None],
+        order: Order = random_batches,
+        seed: int | None = None,
+        directory: Path | None = None,
+    ) -> Trained:
+        """Return what `train` makes of a recipe with these options; with their own seed if none is given."""
+        return train(
+            recipe,
+            train_data,
+            test_data,
+            order=order,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            seed=self.seed if seed is None else seed,
+            directory=directory,
+            report=report,
+        )
+
+
+def sized_for(model: str, data: LabelledImages) -> LabelledImages:
+    """Return the images in the size that a model is made for."""
+    return data.resized(IMAGE_SIZES[model]) if model in IMAGE_SIZES else data
+
+
+def check_orders(data: LabelledImages, batch_size: int, **options: str) -> None:
+    """Raise ValueError if the data cannot fill the batches of some order, before any network is trained."""
+    for order in ORDERS.values():
+        order(data.labels, batch_size, np.random.default_rng(0), **options)
 
 
 @dataclass(frozen=True)
@@ -99,7 +140,7 @@ class DataOptions(ImageOptions):
 
     def load(self, *, train: bool) -> LabelledImages:
         """Return the training or the test images for the network."""
-        return self.images(self.model, train=train)
+        return sized_for(self.model, self.images(train=train))
 
     def network(self, normalizer: NormalizerName, classes: int) -> nn.Module:
         """Return the model with a normalizer."""

@@ -25,13 +25,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from bnjax.data import LabelledImages, random_batches
+from bnjax.data import LabelledImages
 from bnjax.derivatives import cross_entropy_head, expand
 from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm
-from bnjax.training import Recipe, TrainState, train
+from bnjax.training import Recipe, TrainState
 from experiments.command import main, training_bar
-from experiments.networks import MODELS, ImageOptions
+from experiments.networks import MODELS, ImageOptions, sized_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,20 +73,17 @@ class Config(ImageOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every network by every recipe and split the term on all its batches at once."""
     table, data = [], ""
+    images = config.images(train=True), config.images(train=False)
     with training_bar(len(config.models) * len(config.recipes) * config.epochs) as advance:
         for name, recipe_name in product(config.models, config.recipes):
-            train_data, test_data = config.images(name, train=True), config.images(name, train=False)
+            train_data, test_data = (sized_for(name, data) for data in images)
             data = f"trained on {train_data.name}; measured on {test_data.name}"
             batches = _batches_of_classes(config, test_data)
             model: Any = MODELS[name](norm=batch_norm(), classes=train_data.classes)
-            trained = train(
+            trained = config.trained(
                 Recipe(model, RECIPES[recipe_name]),
                 train_data,
                 test_data,
-                order=random_batches,
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                seed=config.seed,
                 report=partial(advance, f"{name}, {recipe_name}"),
             )
             accuracy = trained.history[-1]["test_accuracy"]

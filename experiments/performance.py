@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import optax
 
-from bnjax.data import random_batches
-from bnjax.training import LossNotFiniteError, Recipe, train
+from bnjax.training import LossNotFiniteError, Recipe
 from experiments.averages import over_seeds
 from experiments.command import main, training_bar
 from experiments.networks import DataOptions, ModelName, NormalizerName
@@ -68,15 +67,12 @@ def run(config: Config) -> dict[str, Any]:
                 which = {"normalizer": normalizer, "learning_rate": rate, "seed": seed}
                 begin = perf_counter()
                 try:
-                    trained = train(
+                    trained = config.trained(
                         recipe,
                         train_data,
                         test_data,
-                        order=random_batches,
-                        batch_size=config.batch_size,
-                        epochs=config.epochs,
-                        seed=seed,
                         report=partial(advance, f"{normalizer}, learning rate {rate:g}, seed {seed}"),
+                        seed=seed,
                     )
                 except LossNotFiniteError as error:
                     diverged.append({**which, "reason": str(error)})
