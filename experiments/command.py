@@ -180,7 +180,7 @@ def call_in_threads(tasks: Sequence[Callable[[], Result]], description: str) -> 
 
 @contextmanager
 def training_bar(epochs: int) -> Iterator[Callable[[str, Mapping[str, float]], None]]:
-    """Shows loss, accuracy and time left over so many epochs, on stderr and only if that is a terminal.
+    """Shows loss, test score and time left over so many epochs, on stderr and only if that is a terminal.
 
     Yields:
         A function to be called after every epoch with what is being trained and the epoch's metrics.
@@ -191,7 +191,8 @@ def training_bar(epochs: int) -> Iterator[Callable[[str, Mapping[str, float]], N
         task = bar.add_task("training", total=epochs)
 
         def advance(what: str, row: Mapping[str, float]) -> None:
-            text = f"{what}: loss {row['train_loss']:.3g}, test accuracy {row['test_accuracy']:.3f}"
+            scores = [f"{key.replace('_', ' ')} {row[key]:.3f}" for key in row if key.startswith("test_")]
+            text = f"{what}: loss {row['train_loss']:.3g}, {', '.join(scores)}"
             bar.update(task, advance=1, description=text)
 
         yield advance

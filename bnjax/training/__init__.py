@@ -3,7 +3,7 @@
 from bnjax.training.checkpoint import Checkpoints
 from bnjax.training.loop import LossNotFiniteError, Order, Trained, train
 from bnjax.training.state import TrainState, initial_state
-from bnjax.training.step import Metrics, Recipe, evaluate, mean_loss, train_epoch, train_step
+from bnjax.training.step import Metrics, Recipe, accuracy, evaluate, mean_loss, train_epoch, train_step
 
 __all__ = [
     "Checkpoints",
@@ -13,6 +13,7 @@ __all__ = [
     "Recipe",
     "TrainState",
     "Trained",
+    "accuracy",
     "evaluate",
     "initial_state",
     "mean_loss",

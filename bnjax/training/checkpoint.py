@@ -18,18 +18,21 @@ class Checkpoints:
     A checkpoint gets its name when it is complete; one that a killed process left half-written is never read.
     """
 
-    def __init__(self, directory: Path):
-        """Open the folder, and make it if it is not there."""
+    def __init__(self, directory: Path, *, best_by: str = "test_accuracy"):
+        """Open the folder, and make it if it is not there.
 
-        def accuracy(metrics: dict[str, Any]) -> float:
-            return metrics["test_accuracy"]
+        Args:
+            directory: the folder.
+            best_by: the key in a row of the history that is highest for the best epoch.
+        """
 
-        best_and_last = managers.AnyPreservationPolicy(
-            [managers.LatestN(1), managers.BestN(get_metric_fn=accuracy, n=1)]
-        )
+        def score(metrics: dict[str, Any]) -> float:
+            return metrics[best_by]
+
+        best_and_last = managers.AnyPreservationPolicy([managers.LatestN(1), managers.BestN(get_metric_fn=score, n=1)])
         options = orbax.CheckpointManagerOptions(
             preservation_policy=best_and_last,
-            best_fn=accuracy,  # Without it orbax does not write the metrics.
+            best_fn=score,  # Without it orbax does not write the metrics.
             enable_async_checkpointing=False,
         )
         self._manager = orbax.CheckpointManager(directory.absolute(), options=options)

@@ -29,7 +29,8 @@ class Trained(NamedTuple):
     Attributes:
         state: the state after the last epoch.
         history: a row for every epoch: `epoch`, `train_loss`, `train_accuracy` (means over the epoch's batches),
-            `test_loss`, `test_accuracy` (running mode) and `dropped` (training rows in no batch).
+            `test_loss`, `test_accuracy` (running mode) and `dropped` (training rows in no batch). Another score of the
+            recipe than `accuracy` has its own name there.
     """
 
     state: TrainState
@@ -47,6 +48,7 @@ def train(
     seed: int = 0,
     directory: str | Path | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
+    observe: Callable[[int, TrainState], None] = lambda *_: None,
 ) -> Trained:
     """Train for some epochs, without a stop inside of any.
 
@@ -64,6 +66,8 @@ def train(
         seed: the seed of everything random: weights, order, dropout, noise, augmentation.
         directory: the run's folder; None keeps nothing. One process at a time may use it.
         report: called with each epoch's row of the history.
+        observe: called with epoch and state before the first epoch (as 0) and after every one, unless it was trained by
+            an earlier call; the state's memory is used again afterwards.
 
     Raises:
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
@@ -79,13 +83,16 @@ def train(
     directory = Path(directory) if directory else None
     if directory:
         require_same_run(directory, identity_of(recipe, train_data, test_data, batch_size=batch_size, seed=seed))
-    checkpoints = Checkpoints(directory / "checkpoints") if directory else None
+    score = recipe.score.__name__
+    checkpoints = Checkpoints(directory / "checkpoints", best_by=f"test_{score}") if directory else None
     if checkpoints and directory and checkpoints.epochs():
         state, history = checkpoints.restore(state)
         if len(history) > epochs:
             raise ValueError(f"epochs needs to be at least the {len(history)} that {directory} holds, got {epochs}")
         write_csv(directory / "metrics.csv", history)  # It may have been killed just before.
 
+    if not history:
+        observe(0, state)
     for epoch in range(len(history) + 1, epochs + 1):
         batches = order(train_data.labels, batch_size, np.random.default_rng([seed, epoch]))
         state, steps = train_epoch(recipe, state, train_images, train_labels, jnp.asarray(batches.indices))
@@ -94,9 +101,9 @@ def train(
         row = {
             "epoch": epoch,
             "train_loss": float(jnp.mean(steps.loss)),
-            "train_accuracy": float(jnp.mean(steps.accuracy)),
+            f"train_{score}": float(jnp.mean(steps.score)),
             "test_loss": float(test.loss),
-            "test_accuracy": float(test.accuracy),
+            f"test_{score}": float(test.score),
             "dropped": batches.dropped,
         }
         history = [*history, row]
@@ -104,6 +111,7 @@ def train(
             checkpoints.save(epoch, state, history)
             write_csv(directory / "metrics.csv", history)
         report(row)
+        observe(epoch, state)
     return Trained(state, history)
 
 

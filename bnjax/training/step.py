@@ -13,19 +13,27 @@ from jaxtyping import Array, Float, Int
 from bnjax.training.state import TrainState
 
 Loss = Callable[[Array, Array], Array]
+Score = Callable[[Array, Array], Array]
 Augment = Callable[[Array, Array], Array]
 
 
+def accuracy(logits: Float[Array, "n classes"], labels: Int[Array, " n"]) -> Float[Array, " n"]:
+    """Return 1 for every row whose largest logit is that of its label and whose logits are all finite, else 0."""
+    # The argmax of NaN would be class 0.
+    right = (jnp.argmax(logits, axis=-1) == labels) & jnp.all(jnp.isfinite(logits), axis=-1)
+    return right.astype(float)
+
+
 class Metrics(NamedTuple):
-    """Loss and accuracy, of one batch or, stacked, of several.
+    """Loss and score, of one batch or, stacked, of several.
 
     Attributes:
         loss: the mean loss over the rows.
-        accuracy: the share of rows whose largest logit is that of their label.
+        score: the mean score over the rows, their accuracy as a rule.
     """
 
     loss: Float[Array, "..."]
-    accuracy: Float[Array, "..."]
+    score: Float[Array, "..."]
 
 
 class Recipe(NamedTuple):
@@ -34,14 +42,17 @@ class Recipe(NamedTuple):
     Attributes:
         model: a linen module with `__call__(images, *, mode)`; of its collections `params` and `batch_stats` are kept.
         optimizer: any optax transformation.
-        loss: `(logits, labels) -> losses`, one a row.
+        loss: `(outputs, labels) -> losses`, one a row; of a classifier the outputs are logits.
         augment: `(key, images) -> images`, or None.
+        score: a named function `(outputs, labels) -> scores`, one a row, the higher the better: it tells which epoch is
+            the best.
     """
 
     model: nn.Module
     optimizer: optax.GradientTransformation
     loss: Loss = optax.softmax_cross_entropy_with_integer_labels
     augment: Augment | None = None
+    score: Score = accuracy
 
 
 def train_step(
@@ -55,22 +66,31 @@ def train_step(
 
     rngs = {"dropout": dropout_key, "noise": noise_key}
     of_params = jax.value_and_grad(mean_loss, has_aux=True)
-    (loss, (stats, logits)), gradient = of_params(state.params, recipe, state.stats, images, labels, rngs)
+    (loss, (stats, outputs)), gradient = of_params(state.params, recipe, state.stats, images, labels, rngs)
     updates, optimizer_state = recipe.optimizer.update(gradient, state.optimizer_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, state.key, params, stats, optimizer_state), Metrics(
-        loss, _accuracy(logits, labels)
-    )
+    metrics = Metrics(loss, jnp.mean(recipe.score(outputs, labels)))
+    return TrainState(state.step + 1, state.key, params, stats, optimizer_state), metrics
 
 
 def mean_loss(
     params: Any, recipe: Recipe, stats: Any, images: Array, labels: Array, rngs: dict[str, Array]
 ) -> tuple[Array, tuple[Any, Array]]:
-    """Return the mean loss of a batch in batch mode, and beside it the updated statistics and the logits."""
+    """Return the mean loss of a batch in batch mode, and beside it the updated statistics and the model's outputs.
+
+    Raises:
+        ValueError: a loss that is not one number a row.
+    """
     apply: Any = recipe.model.apply
     variables = {"params": params, "batch_stats": stats}
-    logits, updated = apply(variables, images, mode="batch", mutable=["batch_stats"], rngs=rngs)
-    return jnp.mean(recipe.loss(logits, labels)), (updated.get("batch_stats", {}), logits)
+    outputs, updated = apply(variables, images, mode="batch", mutable=["batch_stats"], rngs=rngs)
+    losses = jnp.asarray(recipe.loss(outputs, labels))
+    if losses.shape != labels.shape:
+        raise ValueError(
+            f"the loss of {len(labels)} rows needs the shape {labels.shape}, one number a row, got {losses.shape}; do "
+            "not average"
+        )
+    return jnp.mean(losses), (updated.get("batch_stats", {}), outputs)
 
 
 def train_epoch(
@@ -130,19 +150,13 @@ def evaluate(
     *,
     batch_size: int = 256,
 ) -> Metrics:
-    """Return mean loss and accuracy over all rows in running mode, `batch_size` rows at a time."""
+    """Return mean loss and score over all rows in running mode, `batch_size` rows at a time."""
 
     def of_row(row: tuple[Array, Array]) -> Metrics:
         image, label = row
         variables = {"params": state.params, "batch_stats": state.stats}
-        logits: Any = recipe.model.apply(variables, image[None], mode="running")
-        return Metrics(recipe.loss(logits, label[None])[0], _accuracy(logits, label[None]))
+        outputs: Any = recipe.model.apply(variables, image[None], mode="running")
+        return Metrics(recipe.loss(outputs, label[None])[0], recipe.score(outputs, label[None])[0])
 
     by_row = jax.lax.map(of_row, (images, labels), batch_size=batch_size)
     return jax.tree.map(jnp.mean, by_row)
-
-
-def _accuracy(logits: Array, labels: Array) -> Array:
-    # The argmax of NaN would be class 0.
-    right = (jnp.argmax(logits, axis=-1) == labels) & jnp.all(jnp.isfinite(logits), axis=-1)
-    return jnp.mean(right)

@@ -17,7 +17,7 @@ import pytest
 from bnjax.data import digits, random_batches
 from bnjax.models import MLP
 from bnjax.normalizers import batch_norm, ghost_batch_norm, group_norm, noisy_batch_norm
-from bnjax.training import Checkpoints, LossNotFiniteError, Recipe, initial_state, step, train
+from bnjax.training import Checkpoints, LossNotFiniteError, Recipe, accuracy, evaluate, initial_state, train
 from bnjax.training.step import chosen_step, scan_epoch, train_epoch
 from tests.comparison import assert_close
 from tests.training.small_run import small_run
@@ -106,8 +106,8 @@ def test_weights_that_become_nan_in_the_last_step_of_an_epoch_are_no_success(epo
 
 
 def test_logits_that_are_not_finite_are_never_right():
-    accuracy = step._accuracy(jnp.array([[jnp.nan, 0.0], [1.0, 0.0]]), jnp.array([0, 0]))
-    assert accuracy == 0.5
+    logits = jnp.array([[jnp.nan, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert accuracy(logits, jnp.array([0, 0, 0])).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("norm", [ghost_batch_norm(ghost_size=8), group_norm(groups=2), noisy_batch_norm()], ids=repr)
@@ -141,7 +141,7 @@ def test_a_loss_that_is_averaged_and_a_model_made_of_lists_are_refused():
     def averaged(logits, labels):
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
-    with pytest.raises(ValueError, match=r"shape \(2,\), one number a row, got \(\)"):
+    with pytest.raises(ValueError, match=r"32 rows needs the shape \(32,\), one number a row, got \(\)"):
         plain_run(Recipe(MLP((8,)), optax.sgd(0.1), averaged))
     with pytest.raises(TypeError, match="tuples in place of lists"):
         plain_run(Recipe(MLP([8]), optax.sgd(0.1)))
@@ -153,6 +153,34 @@ def test_a_folder_of_another_run_or_of_more_epochs_is_refused(tmp_path):
         plain_run(directory=tmp_path, epochs=3, seed=7)
     with pytest.raises(ValueError, match="at least the 2 that"):
         plain_run(directory=tmp_path, epochs=1)
+
+
+def test_another_score_has_its_own_name_and_chooses_the_best_epoch(tmp_path):
+    def ignorance(logits, labels):
+        """The probability of all other classes: highest for the epoch that is trained least."""
+        return -jnp.exp(-optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    recipe = Recipe(MLP((8,)), optax.adam(1e-2), score=ignorance)
+    history = plain_run(recipe, epochs=3, directory=tmp_path).history
+    assert [row["test_ignorance"] for row in history] == sorted(
+        (row["test_ignorance"] for row in history), reverse=True
+    )
+    assert Checkpoints(tmp_path / "checkpoints", best_by="test_ignorance").epochs() == [1, 3]
+
+
+def test_the_state_before_and_after_every_epoch_can_be_observed(tmp_path):
+    recipe, data = Recipe(MLP((8,)), optax.sgd(0.1)), digits(train=False).first(64)
+    images, labels = jnp.asarray(data.images), jnp.asarray(data.labels)
+    seen = {}
+
+    def observe(epoch, state):
+        seen[epoch] = float(evaluate(recipe, state, images, labels).loss)
+
+    history = plain_run(recipe, epochs=2, directory=tmp_path, observe=observe).history
+    assert [seen[1], seen[2]] == [row["test_loss"] for row in history]
+    seen.clear()
+    plain_run(recipe, epochs=3, directory=tmp_path, observe=observe)
+    assert list(seen) == [3]
 
 
 def test_epochs_of_one_run_compile_once_also_for_another_seed():
