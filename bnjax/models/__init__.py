@@ -2,7 +2,7 @@
 
 from bnjax.models.alexnet import AlexNet
 from bnjax.models.convolution import Convolution
-from bnjax.models.cut import Cut, cut_at_last_normalizer
+from bnjax.models.cut import Cut, cut_at, cut_at_last_normalizer, normalizer_names
 from bnjax.models.deep_linear import DeepLinear
 from bnjax.models.densenet import DenseNet
 from bnjax.models.lenet import LeNet
@@ -26,5 +26,7 @@ __all__ = [
     "Normalization",
     "ResNet",
     "SplitHead",
+    "cut_at",
     "cut_at_last_normalizer",
+    "normalizer_names",
 ]

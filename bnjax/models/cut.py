@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 from flax import linen as nn
 from jaxtyping import Array
 
@@ -31,51 +32,99 @@ class Cut(NamedTuple):
     head: Callable[[Array], Array]
 
 
-def cut_at_last_normalizer(
+def normalizer_names(
     model: nn.Module, variables: Mapping[str, Any], inputs: Array, *, rngs: Mapping[str, Array] | None = None
+) -> list[str]:
+    """Return a network's normalizers in the order in which it applies them in batch mode; nothing is computed.
+
+    One that is applied several times is named as often. Arguments as in `cut_at`.
+    """
+    names: list[str] = []
+
+    def apply(variables: Mapping[str, Any], inputs: Array) -> Array:
+        return _applied(model, variables, inputs, rngs, lambda module, _: names.append(_name(module)))
+
+    jax.eval_shape(apply, variables, inputs)
+    return names
+
+
+def cut_at(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    inputs: Array,
+    name: str,
+    *,
+    rngs: Mapping[str, Array] | None = None,
 ) -> Cut:
-    """Return a network in batch mode, cut at the last normalizer that it applies.
+    """Return a network in batch mode, cut at one of its normalizers.
 
     Args:
         model: a linen module with `__call__(inputs, *, mode)` that holds its normalizers as `Normalization`.
         variables: its parameters and statistics.
         inputs: a batch.
+        name: which normalizer, one of `normalizer_names`.
         rngs: the keys of its dropout and noise, which are the same in both parts.
+
+    Raises:
+        ValueError: the model applies no normalizer of this name, or applies it more than once.
+    """
+    seen: list[tuple[str, Normalizer, Array]] = []
+
+    def note(module: Normalization, features: Array) -> None:
+        seen.append((_name(module), module.norm, features))
+
+    _applied(model, variables, inputs, rngs, note)
+    named = [(normalizer, features) for other, normalizer, features in seen if other == name]
+    if not named:
+        raise ValueError(f"the network needs a normalizer {name!r} to be cut at, got {[other for other, *_ in seen]}")
+    if len(named) > 1:
+        raise ValueError(f"a normalizer to be cut at needs to be applied once, got {name} applied several times")
+    ((normalizer, features),) = named
+    params, stats = (_at(variables.get(collection, {}), name) for collection in ("params", "batch_stats"))
+
+    def head(y: Array) -> Array:
+        return _applied(model, variables, inputs, rngs, lambda module, _: y if _name(module) == name else None)
+
+    return Cut(name, normalizer, params, stats, features, head)
+
+
+def cut_at_last_normalizer(
+    model: nn.Module, variables: Mapping[str, Any], inputs: Array, *, rngs: Mapping[str, Array] | None = None
+) -> Cut:
+    """Return a network in batch mode, cut at the last normalizer that it applies; arguments as in `cut_at`.
 
     Raises:
         ValueError: the model applies no normalizer, or the last one is applied more than once.
     """
-
-    def applied(replace: Callable[[nn.Module, Array], Array | None]) -> Array:
-        def intercepted(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-            if isinstance(context.module, Normalization) and context.method_name == "__call__":
-                replaced = replace(context.module, args[0])
-                if replaced is not None:
-                    return replaced
-            return call(*args, **kwargs)
-
-        apply: Any = model.apply
-        with nn.intercept_methods(intercepted):
-            return apply(variables, inputs, mode="batch", mutable=["batch_stats"], rngs=rngs)[0]
-
-    seen: list[tuple[str, Normalizer, Array]] = []
-
-    def note(module: nn.Module, features: Array) -> None:
-        assert isinstance(module, Normalization)
-        seen.append(("/".join(module.path), module.norm, features))
-
-    applied(note)
-    if not seen:
+    names = normalizer_names(model, variables, inputs, rngs=rngs)
+    if not names:
         raise ValueError(f"the network needs a normalizer to be cut at, got {type(model).__name__} that applies none")
-    name, normalizer, features = seen[-1]
-    if sum(other == name for other, *_ in seen) > 1:
-        raise ValueError(f"the last normalizer needs to be applied once, got {name} applied several times")
-    params, stats = (_at(variables.get(collection, {}), name) for collection in ("params", "batch_stats"))
+    return cut_at(model, variables, inputs, names[-1], rngs=rngs)
 
-    def head(y: Array) -> Array:
-        return applied(lambda module, _: y if "/".join(module.path) == name else None)
 
-    return Cut(name, normalizer, params, stats, features, head)
+def _applied(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    inputs: Array,
+    rngs: Mapping[str, Array] | None,
+    replace: Callable[[Normalization, Array], Array | None],
+) -> Array:
+    """Return the network's output, where what `replace` makes of a normalizer's input is its output, unless None."""
+
+    def intercepted(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, Normalization) and context.method_name == "__call__":
+            replaced = replace(context.module, args[0])
+            if replaced is not None:
+                return replaced
+        return call(*args, **kwargs)
+
+    apply: Any = model.apply
+    with nn.intercept_methods(intercepted):
+        return apply(variables, inputs, mode="batch", mutable=["batch_stats"], rngs=rngs)[0]
+
+
+def _name(module: Normalization) -> str:
+    return "/".join(module.path)
 
 
 def _at(collection: Mapping[str, Any], name: str) -> dict[str, Array]:
