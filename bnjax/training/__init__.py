@@ -1,7 +1,7 @@
 """Training of any model that takes images and a mode: compiled epochs, resumable to the last bit."""
 
 from bnjax.training.checkpoint import Checkpoints
-from bnjax.training.loop import LossNotFiniteError, Order, Trained, train
+from bnjax.training.loop import LossNotFiniteError, Order, Trained, require_resumable, train
 from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Metrics, Recipe, accuracy, evaluate, mean_loss, train_epoch, train_step
 
@@ -17,6 +17,7 @@ __all__ = [
     "evaluate",
     "initial_state",
     "mean_loss",
+    "require_resumable",
     "train",
     "train_epoch",
     "train_step",

@@ -10,6 +10,8 @@ from bnjax.data import LabelledImages
 from bnjax.reporting.records import replacing
 from bnjax.training.step import Recipe
 
+RUN_FILE = "run.json"
+
 
 def check_run(
     recipe: Recipe, train_data: LabelledImages, test_data: LabelledImages, *, batch_size: int, epochs: int, seed: int
@@ -61,11 +63,9 @@ def identity_of(
 
 
 def require_same_run(directory: Path, identity: dict[str, Any]) -> None:
-    """Write what run a folder is for, as `run.json`, or raise ValueError if it is for another one."""
-    path = directory / "run.json"
+    """Raise ValueError if a folder is for another run, by its `run.json`; a folder without one is for any."""
+    path = directory / RUN_FILE
     if not path.exists():
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
         return
     held = json.loads(path.read_text(encoding="utf-8"))
     differing = [
@@ -75,3 +75,9 @@ def require_same_run(directory: Path, identity: dict[str, Any]) -> None:
         raise ValueError(
             f"{directory} holds another run, with {'; '.join(differing)}; choose another folder or remove it"
         )
+
+
+def record_run(directory: Path, identity: dict[str, Any]) -> None:
+    """Write what run a folder is for, as `run.json`."""
+    with replacing(directory / RUN_FILE) as temporary:
+        temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")

@@ -12,10 +12,11 @@ from jaxtyping import Int
 from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
-from bnjax.training.checks import check_run, identity_of, require_same_run
+from bnjax.training.checks import check_run, identity_of, record_run, require_same_run
 from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Recipe, evaluate, train_epoch
 
+CHECKPOINTS = "checkpoints"
 Order = Callable[[Int[np.ndarray, " n"], int, np.random.Generator], Batches]
 
 
@@ -76,19 +77,18 @@ def train(
             holds another run or one of more epochs.
     """
     check_run(recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
+    directory = Path(directory) if directory else None
+    if directory:
+        require_resumable(directory, recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
+        record_run(directory, identity_of(recipe, train_data, test_data, batch_size=batch_size, seed=seed))
     train_images, train_labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
     test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
     state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
     history: History = []
-    directory = Path(directory) if directory else None
-    if directory:
-        require_same_run(directory, identity_of(recipe, train_data, test_data, batch_size=batch_size, seed=seed))
     score = recipe.score.__name__
-    checkpoints = Checkpoints(directory / "checkpoints", best_by=f"test_{score}") if directory else None
+    checkpoints = Checkpoints(directory / CHECKPOINTS, best_by=f"test_{score}") if directory else None
     if checkpoints and directory and checkpoints.epochs():
         state, history = checkpoints.restore(state)
-        if len(history) > epochs:
-            raise ValueError(f"epochs needs to be at least the {len(history)} that {directory} holds, got {epochs}")
         write_csv(directory / "metrics.csv", history)  # It may have been killed just before.
 
     if not history:
@@ -113,6 +113,29 @@ def train(
         report(row)
         observe(epoch, state)
     return Trained(state, history)
+
+
+def require_resumable(
+    directory: Path,
+    recipe: Recipe,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+) -> None:
+    """Raise ValueError if a folder holds another run than `train` would make in it, or one of more epochs.
+
+    Nothing is written: where several networks are to be trained, all their folders can be looked at before the first.
+    Arguments as in `train`.
+    """
+    require_same_run(directory, identity_of(recipe, train_data, test_data, batch_size=batch_size, seed=seed))
+    if not (directory / CHECKPOINTS).is_dir():
+        return
+    held = Checkpoints(directory / CHECKPOINTS, best_by=f"test_{recipe.score.__name__}").epochs()
+    if held and held[-1] > epochs:
+        raise ValueError(f"epochs needs to be at least the {held[-1]} that {directory} holds, got {epochs}")
 
 
 def _require_finite(

@@ -16,8 +16,17 @@ import pytest
 
 from bnjax.data import digits, random_batches
 from bnjax.models import MLP
-from bnjax.normalizers import batch_norm, ghost_batch_norm, group_norm, noisy_batch_norm
-from bnjax.training import Checkpoints, LossNotFiniteError, Recipe, accuracy, evaluate, initial_state, train
+from bnjax.normalizers import batch_norm, ghost_batch_norm, group_norm, layer_norm, noisy_batch_norm
+from bnjax.training import (
+    Checkpoints,
+    LossNotFiniteError,
+    Recipe,
+    accuracy,
+    evaluate,
+    initial_state,
+    require_resumable,
+    train,
+)
 from bnjax.training.step import chosen_step, scan_epoch, train_epoch
 from tests.comparison import assert_close
 from tests.training.small_run import small_run
@@ -181,6 +190,18 @@ def test_the_state_before_and_after_every_epoch_can_be_observed(tmp_path):
     seen.clear()
     plain_run(recipe, epochs=3, directory=tmp_path, observe=observe)
     assert list(seen) == [3]
+
+
+def test_a_folder_can_be_asked_whether_it_holds_another_run_without_being_claimed(tmp_path):
+    data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
+    options = {"batch_size": 50, "epochs": 1, "seed": 0}
+    require_resumable(tmp_path, recipe, data, data, **options)
+    assert not list(tmp_path.iterdir())
+    train(recipe, data, data, order=random_batches, directory=tmp_path, **options)
+    require_resumable(tmp_path, recipe, data, data, **options)
+    other = Recipe(MLP((8,), norm=layer_norm()), optax.sgd(0.1))
+    with pytest.raises(ValueError, match=r"normalizer identity.* instead of .*normalizer layer_norm"):
+        require_resumable(tmp_path, other, data, data, **options)
 
 
 def test_epochs_of_one_run_compile_once_also_for_another_seed():
