@@ -13,57 +13,39 @@ coordinates count the affine phase to the head and have ε = 0.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from bnjax.data import LabelledImages
-from bnjax.derivatives import cross_entropy_head, expand
-from bnjax.models import SplitHead
-from bnjax.normalizers import batch_norm
-from bnjax.training import Recipe, TrainState
-from experiments.command import main, training_bar
-from experiments.networks import MODELS, ImageOptions, sized_for
+from experiments.command import main
+from experiments.split_head_networks import (
+    Coordinates,
+    SplitHeadOptions,
+    TrainedNetwork,
+    features_before_normalizer,
+    live_features,
+    off_diagonal_hessian,
+    single_class_rows,
+    split_term,
+    trained_networks,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SplitModelName = Literal[
-    "lenet_v1", "lenet_v2", "lenet_v3", "lenet_v4", "alexnet_v1", "alexnet_v2", "alexnet_v3", "alexnet_v4"
-]
-RECIPES = {"authors": optax.sgd(0.01), "adam": optax.adam(2e-3)}
-COORDINATES = ("authors", "standardized")
+EPSILONS: dict[Coordinates, float] = {"authors": 1e-5, "standardized": 0.0}
 PARTS = ("linear", "none")
-# A feature whose deviation over the batch is below this share of the largest is dead.
-DEAD = 1e-6
 
 
 @dataclass(frozen=True)
-class Config(ImageOptions):
+class Config(SplitHeadOptions):
     """Split the off-diagonal second-order term into what batch normalization blocks and what gets through."""
-
-    least: ClassVar[Mapping[str, int]] = {**ImageOptions.least, "rows": 3}
-
-    models: tuple[SplitModelName, ...] = ("lenet_v1", "lenet_v2", "lenet_v3", "lenet_v4")
-    """The networks."""
-    recipes: tuple[Literal["authors", "adam"], ...] = ("authors", "adam")
-    """The authors' SGD of rate 0.01, and Adam of rate 0.002, which trains all four versions."""
-    batch_size: int = 32
-    """Rows of a training batch."""
-    epochs: int = 15
-    """Epochs of training on random batches."""
-    rows: int = 32
-    """Rows of a measured batch, all of one class."""
-    repeats: int = 20
-    """Measured batches of every class."""
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
@@ -71,105 +53,70 @@ class Config(ImageOptions):
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train every network by every recipe and split the term on all its batches at once."""
-    table, data = [], ""
-    images = config.images(train=True), config.images(train=False)
-    with training_bar(len(config.models) * len(config.recipes) * config.epochs) as advance:
-        for name, recipe_name in product(config.models, config.recipes):
-            train_data, test_data = (sized_for(name, data) for data in images)
-            data = f"trained on {train_data.name}; measured on {test_data.name}"
-            batches = _batches_of_classes(config, test_data)
-            model: Any = MODELS[name](norm=batch_norm(), classes=train_data.classes)
-            trained = config.trained(
-                Recipe(model, RECIPES[recipe_name]),
-                train_data,
-                test_data,
-                report=partial(advance, f"{name}, {recipe_name}"),
-            )
-            accuracy = trained.history[-1]["test_accuracy"]
-            features = _features(model, trained.state, jnp.asarray(test_data.images))[batches]
-            for coordinates in COORDINATES:
-                shares, survival, alive = map(np.asarray, _split(model, trained.state, features, coordinates))
-                for part, values in zip(PARTS, np.moveaxis(shares, -1, 0), strict=True):
-                    kept = values[alive]
-                    table.append(
-                        {
-                            "model": name,
-                            "recipe": recipe_name,
-                            "coordinates": coordinates,
-                            "part": part,
-                            "mean": float(np.mean(kept)) if kept.size else None,
-                            "std": float(np.std(kept)) if kept.size else None,
-                            "features": float(np.mean(np.sum(alive, axis=-1))),
-                            "survival": float(np.mean(survival)) if kept.size else None,
-                            "survival_std": float(np.std(survival)) if kept.size else None,
-                            "accuracy": accuracy,
-                            "reason": "" if kept.size else "all features are dead",
-                        }
-                    )
-    return {"table": table, "data": data}
+    """Train every network by every recipe and split the term on all its batches at once.
+
+    `evaluations` has the seconds that everything after the training of a network took, compilation included: the
+    features of all test images, the Hessians and the split in both coordinates.
+    """
+    train_data, test_data = config.images(train=True), config.images(train=False)
+    batches = single_class_rows(test_data.labels, rows=config.rows, repeats=config.repeats, seed=config.seed)
+    table, evaluations = [], []
+    for network in trained_networks(config, train_data, test_data):
+        begin = perf_counter()
+        features = features_before_normalizer(network)[batches]
+        for coordinates in EPSILONS:
+            table += _rows(network, features, coordinates)
+        which = {"model": network.name, "recipe": network.recipe, "batches": len(batches)}
+        evaluations.append({**which, "evaluation_s": perf_counter() - begin})
+    return {
+        "table": table,
+        "evaluations": evaluations,
+        "data": f"trained on {train_data.name}; measured on {test_data.name}",
+    }
 
 
-def _batches_of_classes(config: Config, data: LabelledImages) -> np.ndarray:
-    """Return the rows of every measured batch, (classes · repeats, rows), each without repetition."""
-    generator = np.random.default_rng(config.seed)
-    pools = {label: np.flatnonzero(data.labels == label) for label in np.unique(data.labels)}
-    smallest = min(pools, key=lambda label: len(pools[label]))
-    if len(pools[smallest]) < config.rows:
-        raise ValueError(
-            f"--rows needs to be at most the {len(pools[smallest])} test images of class {smallest}, got {config.rows}"
-        )
-    return np.stack(
-        [generator.choice(pool, config.rows, replace=False) for pool in pools.values() for _ in range(config.repeats)]
-    )
+def _rows(network: TrainedNetwork, features: Array, coordinates: Coordinates) -> list[dict[str, Any]]:
+    """Return a row of the table for each part of the term."""
+    off_diagonal = off_diagonal_hessian(network.model, network.state.params, coordinates)
+    shares, survival, alive = map(np.asarray, split(off_diagonal, features, EPSILONS[coordinates]))
+    survival, found = survival[alive.any(axis=-1)], bool(alive.any())
+    return [
+        {
+            "model": network.name,
+            "recipe": network.recipe,
+            "coordinates": coordinates,
+            "part": part,
+            "mean": float(np.mean(values[alive])) if found else None,
+            "std": float(np.std(values[alive])) if found else None,
+            "features": float(np.mean(np.sum(alive, axis=-1))),
+            "survival": float(np.mean(survival)) if found else None,
+            "survival_std": float(np.std(survival)) if found else None,
+            "accuracy": network.accuracy,
+            "reason": "" if found else "all features are dead",
+        }
+        for part, values in zip(PARTS, np.moveaxis(shares, -1, 0), strict=True)
+    ]
 
 
-@partial(jax.jit, static_argnums=0)
-def _features(model: SplitHead, state: TrainState, images: Array) -> Float[Array, "n features"]:
-    """Return what enters the normalizer, in float64 from the trained network in float32."""
-    apply: Any = model.apply
-    variables = {"params": state.params}
-    return jax.lax.map(lambda image: apply(variables, image[None], method="trunk")[0], images, batch_size=64).astype(
-        float
-    )
-
-
-@partial(jax.jit, static_argnums=(0, 3))
-def _split(
-    model: SplitHead, state: TrainState, features: Float[Array, "batches rows d"], coordinates: str
-) -> tuple[Float[Array, "batches d 2"], Float[Array, " batches"], Array]:
+@partial(jax.jit, static_argnums=2)
+@partial(jax.vmap, in_axes=(None, 0, None))
+def split(
+    off_diagonal: Float[Array, "d d"], x: Float[Array, "rows d"], epsilon: float
+) -> tuple[Float[Array, "d 2"], Float[Array, ""], Bool[Array, " d"]]:
     """Return, for every batch, the shares of both parts by feature, the term's survival, and which features are alive.
 
     A share is `‖H_off,d Ŷ_linear‖ / ‖H_off,d Ŷ‖`, or that with Ŷ_none; the squares of the two add up to 1. Survival is
     the norm of all that gets through, relative to the norm of the whole term.
     """
-    apply: Any = model.apply
-    variables = jax.tree.map(lambda leaf: leaf.astype(float), {"params": state.params})
-    affine = variables["params"]["normalization"]
-    authors = coordinates == "authors"
-    slope, offset = (1.0, 0.0) if authors else (affine["scale"], affine["bias"])
-    head = cross_entropy_head(lambda row: apply(variables, slope * row + offset, method="head"))
-    # The same for all labels: that of a softmax cross-entropy behind piecewise-linear logits does not depend on them.
-    hessian = expand(head, jnp.zeros(features.shape[-1]), jnp.array(0)).hessian
-    off_diagonal = hessian - jnp.diag(jnp.diag(hessian))
-
-    def of_batch(x: Array) -> tuple[Array, Array, Array]:
-        centered = x - jnp.mean(x, axis=0)
-        variance = jnp.mean(centered**2, axis=0)
-        alive = jnp.sqrt(variance) > DEAD * jnp.sqrt(jnp.max(variance))
-        scale = jnp.where(alive, jnp.sqrt(variance + (1e-5 if authors else 0.0)), jnp.inf)
-        standardized = centered / scale
-        term = standardized @ off_diagonal
-        lengths = jnp.sum(standardized**2, axis=0)
-        along = jnp.sum(term * standardized, axis=0) / jnp.where(alive, lengths, 1.0)
-        linear = along * standardized
-        norms = jnp.linalg.norm(term, axis=0)
-        alive &= norms > 0
-        parts = jnp.stack([jnp.linalg.norm(part, axis=0) for part in (linear, term - linear)], axis=-1)
-        through = jnp.sqrt(jnp.sum(jnp.where(alive, parts[:, 1] ** 2, 0.0)) / jnp.sum(jnp.where(alive, norms**2, 0.0)))
-        return parts / jnp.where(alive, norms, 1.0)[:, None], through, alive
-
-    return jax.vmap(of_batch)(features)
+    alive = live_features(x)
+    scale = jnp.where(alive, jnp.sqrt(jnp.var(x, axis=0) + epsilon), jnp.inf)
+    linear, none = split_term(off_diagonal, (x - jnp.mean(x, axis=0)) / scale)
+    squares = jnp.sum(jnp.stack([linear, none], axis=-1) ** 2, axis=0)
+    alive &= jnp.sum(squares, axis=-1) > 0
+    squares = jnp.where(alive[:, None], squares, 0.0)
+    whole = jnp.sum(squares, axis=-1)
+    survival = jnp.sqrt(jnp.sum(squares[:, 1]) / jnp.sum(whole))
+    return jnp.sqrt(squares / jnp.where(alive, whole, 1.0)[:, None]), survival, alive
 
 
 def failures(results: dict[str, Any]) -> list[str]:
@@ -182,29 +129,31 @@ def failures(results: dict[str, Any]) -> list[str]:
 
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
-    """Draw the shares of both parts for every network, in both coordinates."""
-    from bnjax.reporting.figures import lines
+    """Draw the shares of both parts for every network, in both coordinates, a figure for each recipe."""
+    from bnjax.reporting.figures import survival_bars
 
     drawn = {}
-    for recipe, coordinates in product(config["recipes"], COORDINATES):
-        rows = [
-            {**row, "part of Ŷ": row["part"], "network": 1 + config["models"].index(row["model"])}
-            for row in results["table"]
-            if (row["recipe"], row["coordinates"]) == (recipe, coordinates) and row["mean"] is not None
-        ]
-        accuracies = ", ".join(f"{row['accuracy']:.2f}" for row in rows if row["part"] == "linear")
-        drawn[f"shares_{recipe}_{coordinates}"] = lines(
-            rows,
-            x="network",
-            y="mean",
+    for recipe in config["recipes"]:
+        own = [row for row in results["table"] if row["recipe"] == recipe]
+        accuracies = {row["model"]: f"{row['model']} {row['accuracy']:.2f}" for row in own}
+        drawn[f"shares_{recipe}"] = survival_bars(
+            [
+                {
+                    "term": row["model"],
+                    "part of Ŷ": row["part"],
+                    "survival": row["mean"],
+                    **{key: row[key] for key in ("coordinates", "std", "reason")},
+                }
+                for row in own
+            ],
+            by="part of Ŷ",
+            panels="coordinates",
             spread="std",
-            series="part of Ŷ",
-            x_label=f"network: {', '.join(config['models'])}",
-            y_label="‖H_off,d Ŷ_part‖ / ‖H_off,d Ŷ‖",
+            value_label="‖H_off,d Ŷ_part‖ / ‖H_off,d Ŷ‖",
             title="The off-diagonal term, split feature by feature",
-            caption=f"{results['data']}; {coordinates} coordinates; recipe {recipe}, {config['epochs']} epochs, test "
-            f"accuracies {accuracies}; mean and standard deviation over 10 classes, {config['repeats']} batches of "
-            f"{config['rows']} rows and all live features; seed {config['seed']}; float64",
+            caption=f"{results['data']}; recipe {recipe}, {config['epochs']} epochs, test accuracies: "
+            f"{', '.join(accuracies.values())}; mean and standard deviation over {config['repeats']} batches of "
+            f"{config['rows']} rows of every class and all live features; seed {config['seed']}; float64",
         )
     return drawn
 

@@ -108,6 +108,13 @@ def test_survivals_above_one_fit_on_the_axis():
     assert survival_bars(rows, **TEXTS).axes[0].get_ylim()[1] > 1.9
 
 
+def test_a_few_bars_of_another_share_say_which_and_leave_room_for_the_title():
+    rows = [{"normalizer": "lp", "term": "gradient", "survival": 0.6}]
+    figure = survival_bars(rows, value_label="share", **TEXTS)
+    assert figure.axes[0].get_ylabel() == "share"
+    assert figure.get_figwidth() >= 5
+
+
 def test_two_rows_for_one_bar_are_refused():
     with pytest.raises(ValueError, match="same bar"):
         survival_bars(BARS, **TEXTS)

@@ -35,8 +35,9 @@ def survival_bars(
     spread: str | None = None,
     log: bool = False,
     floor: float = ROUNDING,
+    value_label: str = "survival, ‖S Jᵀ G‖ / ‖G‖",
 ) -> Figure:
-    """Draws the survival of each term: a group of bars for each term and part, a bar for each normalizer.
+    """Draws the survival, or another share, of each term: a group of bars for a term and part, a bar for a normalizer.
 
     A survival of at most ``floor`` is zero to rounding: it becomes a diamond on the axis's floor, labelled as
     such. A missing survival is marked ``n/a`` and its ``reason`` stands below the figure.
@@ -50,6 +51,7 @@ def survival_bars(
         spread: The key of the survival's spread, drawn as a whisker; none if None.
         log: Whether the axis is logarithmic.
         floor: What counts as zero; also the lower end of a logarithmic axis.
+        value_label: What the axis measures.
 
     Raises:
         ValueError: If there are no rows, or two rows belong to the same bar.
@@ -64,7 +66,8 @@ def survival_bars(
     series, panel_names = distinct(rows, by), distinct(rows, panels) if panels else [None]
     centers = np.array([index + 0.45 * terms.index(term) for index, (term, _) in enumerate(groups)])
     with mpl.rc_context(STYLE):
-        size = (min(14.0, 2.2 + 0.26 * len(groups) * (len(series) + 0.7)), 1.5 + 2.5 * len(panel_names))
+        width = 2.2 + 0.26 * len(groups) * (len(series) + 0.7)
+        size = (min(14.0, max(5.5, width)), 1.5 + 2.5 * len(panel_names))
         figure, axes = framed(size, title, with_reasons(caption, rows, "survival"), len(panel_names))
         for axis, panel in zip(axes, panel_names, strict=True):
             reach = [None if row["survival"] is None else row["survival"] + _width(row, spread) for row in rows]
@@ -77,7 +80,7 @@ def survival_bars(
                 widths = [_width(row, spread) for _, row in own if row is not None]
                 _bar_series(axis, places, values, widths, index, name, 0.76 / len(series), floor)
             axis.set_title(f"{panels}: {panel}" if panels else "", loc="left", color=INK)
-            axis.set_ylabel("survival, ‖S Jᵀ G‖ / ‖G‖")
+            axis.set_ylabel(value_label)
             axis.set_xlim(centers[0] - 0.6, centers[-1] + 0.6)
             _label_groups(axis, centers, groups)
         legend(figure, axes[0], by)
