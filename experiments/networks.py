@@ -1,5 +1,6 @@
 """Which networks, normalizers, data and orders of batches can be named on the command line?"""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,26 +17,35 @@ from bnjax.models.vgg import VGG11, VGG13, VGG16, VGG19
 from bnjax.normalizers import (
     Normalizer,
     batch_norm,
+    batch_renorm,
     detached_batch_norm,
     group_norm,
     identity,
     layer_norm,
+    lp_norm,
+    noisy_batch_norm,
     post_shifted_batch_norm,
     rms_norm,
 )
 from bnjax.training import Order, Recipe, Trained, train
 from experiments.command import Options
 
-NORMALIZERS: dict[str, Normalizer] = {
-    "none": identity(),
-    "batch_norm": batch_norm(),
-    "layer_norm": layer_norm(),
-    "rms_norm": rms_norm(),
-    "detached_batch_norm": detached_batch_norm(),
-    "post_shifted_batch_norm": post_shifted_batch_norm(),
+# The epsilon of a normalizer may be given when it is made.
+NORMALIZER_FACTORIES: dict[str, Callable[..., Normalizer]] = {
+    "none": identity,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "detached_batch_norm": detached_batch_norm,
+    "post_shifted_batch_norm": post_shifted_batch_norm,
+    "noisy_batch_norm": noisy_batch_norm,
+    "batch_renorm": batch_renorm,
+    "l1_norm": partial(lp_norm, p=1),
+    "linf_norm": partial(lp_norm, p=math.inf),
     # Over all positions and channels of an image: what is called layer normalization in networks of images.
-    "image_layer_norm": group_norm(groups=1),
+    "image_layer_norm": partial(group_norm, groups=1),
 }
+NORMALIZERS: dict[str, Normalizer] = {name: factory() for name, factory in NORMALIZER_FACTORIES.items()}
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mlp": MLP,
     **{f"lenet_v{version}": partial(LeNet, version) for version in (1, 2, 3, 4)},
@@ -118,6 +128,11 @@ class ImageOptions(Options):
             directory=directory,
             report=report,
         )
+
+
+def normalizer_at(name: NormalizerName, *, epsilon: float) -> Normalizer:
+    """Return a normalizer of the table with an epsilon; the identity has none."""
+    return identity() if name == "none" else NORMALIZER_FACTORIES[name](epsilon=epsilon)
 
 
 def sized_for(model: str, data: LabelledImages) -> LabelledImages:

@@ -48,6 +48,17 @@ COLUMNS = {
     "experiments.performance": {"model", "normalizer", "learning_rate", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.four_losses": {"normalizer", "first", "second", "mean", "std", "batches"},
     "experiments.off_diagonal": {"model", "recipe", "coordinates", "part", "mean", "std", "features", "accuracy"},
+    "experiments.linear_part": {
+        "model",
+        "recipe",
+        "normalizer",
+        "gradient_norm",
+        "reference_norm",
+        "ratio",
+        "passing_ratio",
+        "features",
+        "accuracy",
+    },
     "benchmarks.convolutions": {"case", "form", "chosen", "ours_s", "peer", "peer_s", "ratio", "difference"},
     "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
@@ -114,6 +125,7 @@ def test_hessian_blocking_reports_every_part_for_every_normalizer_and_kind_of_ba
         ("verify_theorems", {"theorem": "T1", "dtype": "float64", "worst_error": 1.0, "bound": 0.1, "holds": False}),
         ("polynomial_orders", {"order": 1, "max_order": 4, "dtype": "float64", "mean": 0.5}),
         ("frozen_statistics", {"statistics": "live", "weights_moved": 0.5}),
+        ("linear_part", {"model": "lenet_v1", "recipe": "adam", "normalizer": "batch_norm", "ratio": 1e-9}),
     ],
 )
 def test_experiment_fails_when_its_result_contradicts_the_theory(name, spoil):
