@@ -2,7 +2,7 @@
 
 from bnjax.models.alexnet import AlexNet
 from bnjax.models.convolution import Convolution
-from bnjax.models.cut import Cut, cut_at, cut_at_last_normalizer, normalizer_names
+from bnjax.models.cut import Cut, Passage, cut_at, cut_at_last_normalizer, normalizer_names, passages
 from bnjax.models.deep_linear import DeepLinear
 from bnjax.models.densenet import DenseNet
 from bnjax.models.lenet import LeNet
@@ -24,9 +24,11 @@ __all__ = [
     "DenseNet",
     "LeNet",
     "Normalization",
+    "Passage",
     "ResNet",
     "SplitHead",
     "cut_at",
     "cut_at_last_normalizer",
     "normalizer_names",
+    "passages",
 ]

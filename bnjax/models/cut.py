@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from bnjax.models.normalizer import Normalization
 from bnjax.normalizers import Normalizer
@@ -32,6 +33,22 @@ class Cut(NamedTuple):
     head: Callable[[Array], Array]
 
 
+class Passage(NamedTuple):
+    """What passes one normalizer of a network, on the way there and back.
+
+    Attributes:
+        features: what enters it.
+        gradient: the gradient of a loss with respect to what leaves it, in the same shape.
+    """
+
+    features: Array
+    gradient: Array
+
+
+# What to make of a normalizer inside a network: its module, what enters it, and the call that applies it -> its output.
+Around = Callable[[Normalization, Array, Callable[[], Array]], Array]
+
+
 def normalizer_names(
     model: nn.Module, variables: Mapping[str, Any], inputs: Array, *, rngs: Mapping[str, Array] | None = None
 ) -> list[str]:
@@ -41,8 +58,12 @@ def normalizer_names(
     """
     names: list[str] = []
 
+    def note(module: Normalization, _: Array, call: Callable[[], Array]) -> Array:
+        names.append(_name(module))
+        return call()
+
     def apply(variables: Mapping[str, Any], inputs: Array) -> Array:
-        return _applied(model, variables, inputs, rngs, lambda module, _: names.append(_name(module)))
+        return _applied(model, variables, inputs, rngs, note)
 
     jax.eval_shape(apply, variables, inputs)
     return names
@@ -70,8 +91,9 @@ def cut_at(
     """
     seen: list[tuple[str, Normalizer, Array]] = []
 
-    def note(module: Normalization, features: Array) -> None:
+    def note(module: Normalization, features: Array, call: Callable[[], Array]) -> Array:
         seen.append((_name(module), module.norm, features))
+        return call()
 
     _applied(model, variables, inputs, rngs, note)
     named = [(normalizer, features) for other, normalizer, features in seen if other == name]
@@ -83,7 +105,7 @@ def cut_at(
     params, stats = (_at(variables.get(collection, {}), name) for collection in ("params", "batch_stats"))
 
     def head(y: Array) -> Array:
-        return _applied(model, variables, inputs, rngs, lambda module, _: y if _name(module) == name else None)
+        return _applied(model, variables, inputs, rngs, lambda module, _, call: y if _name(module) == name else call())
 
     return Cut(name, normalizer, params, stats, features, head)
 
@@ -102,20 +124,55 @@ def cut_at_last_normalizer(
     return cut_at(model, variables, inputs, names[-1], rngs=rngs)
 
 
+def passages(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    inputs: Array,
+    loss: Callable[[Array], Float[Array, ""]],
+    *,
+    rngs: Mapping[str, Array] | None = None,
+) -> dict[str, Passage]:
+    """Return what enters every normalizer of a network in batch mode, and the gradient that arrives behind it, by name.
+
+    All of it in one pass there and back.
+
+    Args:
+        model, variables, inputs, rngs: as in `cut_at`.
+        loss: the loss of the network's output on the batch.
+
+    Raises:
+        ValueError: a normalizer is applied more than once.
+    """
+    entering: dict[str, Array] = {}
+
+    def note(module: Normalization, features: Array, call: Callable[[], Array]) -> Array:
+        name = _name(module)
+        if name in entering:
+            raise ValueError(f"every normalizer needs to be applied once, got {name} applied several times")
+        entering[name] = features
+        return call()
+
+    _applied(model, variables, inputs, rngs, note)
+
+    def shifted_loss(shifts: dict[str, Array]) -> Array:
+        return loss(_applied(model, variables, inputs, rngs, lambda module, _, call: call() + shifts[_name(module)]))
+
+    gradients = jax.grad(shifted_loss)(jax.tree.map(jnp.zeros_like, entering))
+    return {name: Passage(features, gradients[name]) for name, features in entering.items()}
+
+
 def _applied(
     model: nn.Module,
     variables: Mapping[str, Any],
     inputs: Array,
     rngs: Mapping[str, Array] | None,
-    replace: Callable[[Normalization, Array], Array | None],
+    around: Around,
 ) -> Array:
-    """Return the network's output, where what `replace` makes of a normalizer's input is its output, unless None."""
+    """Return the output of a network in batch mode with `around` in place of every normalizer's call."""
 
     def intercepted(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
         if isinstance(context.module, Normalization) and context.method_name == "__call__":
-            replaced = replace(context.module, args[0])
-            if replaced is not None:
-                return replaced
+            return around(context.module, args[0], lambda: call(*args, **kwargs))
         return call(*args, **kwargs)
 
     apply: Any = model.apply

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from bnjax.models import MLP, VGGA, LeNet, Normalization, cut_at, cut_at_last_normalizer, normalizer_names
+from bnjax.models import MLP, VGGA, LeNet, Normalization, cut_at, cut_at_last_normalizer, normalizer_names, passages
 from bnjax.normalizers import batch_norm
 from bnjax.normalizers.normalizer import Mode
 from tests.comparison import assert_close
@@ -66,6 +66,29 @@ def test_the_last_normalizer_is_the_last_of_the_names(network):
     assert cut_at_last_normalizer(NETWORK, variables, images).name == names[-1]
 
 
+def test_the_gradient_behind_each_normalizer_is_that_of_the_cut_network(network):
+    variables, images = network
+
+    @jax.jit
+    def passing(images):
+        return passages(NETWORK, variables, images, lambda output: jnp.sum(jnp.sin(output)))
+
+    @jax.jit
+    def of_the_cut(images):
+        cuts = [cut_at(NETWORK, variables, images, f"Normalization_{k}") for k in range(3)]
+        outputs = [cut.normalizer.apply(cut.params, cut.stats, cut.features)[0] for cut in cuts]
+        loss_of = [lambda y, cut=cut: jnp.sum(jnp.sin(cut.head(y))) for cut in cuts]
+        return {
+            cut.name: (cut.features, jax.grad(loss)(y)) for cut, y, loss in zip(cuts, outputs, loss_of, strict=True)
+        }
+
+    found, expected = passing(images), of_the_cut(images)
+    assert found.keys() == expected.keys()
+    for name, (features, gradient) in expected.items():
+        assert_close(found[name].features, features)
+        assert_close(found[name].gradient, gradient, order=1)
+
+
 def test_normalizers_are_in_the_order_of_their_application():
     assert names_of(VGGA(width=1, norm=batch_norm()), (2, 32, 32, 3)) == [f"Normalization_{k}" for k in range(10)]
     assert names_of(LeNet(2, norm=batch_norm()), (2, 28, 28, 1)) == ["normalization"]
@@ -77,5 +100,8 @@ def test_a_normalizer_that_is_not_there_or_is_applied_twice_is_refused(network):
     with pytest.raises(ValueError, match=r"'Dense_0' to be cut at, got .*'Normalization_0', 'Normalization_1'"):
         cut_at(NETWORK, variables, images, "Dense_0")
     x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
+    twice = Backwards().init(jax.random.key(0), x)
     with pytest.raises(ValueError, match="last applied several times"):
-        cut_at(Backwards(), Backwards().init(jax.random.key(0), x), x, "last")
+        cut_at(Backwards(), twice, x, "last")
+    with pytest.raises(ValueError, match="last applied several times"):
+        passages(Backwards(), twice, x, jnp.sum)
