@@ -2,6 +2,7 @@
 
     python -m experiments.four_losses
     python -m experiments.four_losses --dataset cifar10 --model vgg11 --data-dir DIR
+    python -m experiments.four_losses --normalizers none batch_norm layer_norm rms_norm l1_norm linf_norm
 
 The loss of a batch is the summed cross-entropy and one of four extra losses of the standardized features ŷ before the
 affine phase, the same for every row: (1) 0, (2) gᵀŷ, (3) ŷᵀ diag(h) ŷ, (4) ŷᵀ H ŷ with a zero diagonal of H; g, h and H
@@ -24,17 +25,15 @@ from jaxtyping import Array, Float
 
 from bnjax.data import random_batches
 from bnjax.models import cut_at_last_normalizer
-from bnjax.normalizers import Normalizer, batch_norm, layer_norm
 from bnjax.training import Recipe, TrainState
 from experiments.averages import over_seeds
 from experiments.command import main, progress, training_bar
-from experiments.networks import MODELS, DataOptions
+from experiments.networks import MODELS, DataOptions, NormalizerName, normalizer_at
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXTRA_LOSSES = ("none", "linear", "diagonal", "off_diagonal")
-NORMALIZERS: dict[str, Normalizer] = {"batch_norm": batch_norm(epsilon=0.0), "layer_norm": layer_norm(epsilon=0.0)}
 # Differences that the theory says are zero, relative to the gradient.
 BLOCKED = 1e-10
 PASSES = 1e-3
@@ -44,6 +43,8 @@ PASSES = 1e-3
 class Config(DataOptions):
     """Add terms to the loss at the normalizer's output and compare the gradients before it."""
 
+    normalizers: tuple[NormalizerName, ...] = ("batch_norm", "layer_norm")
+    """The normalizers, with ε = 0."""
     batch_size: int = 128
     """Rows of a batch."""
     epochs: int = 2
@@ -62,8 +63,9 @@ def run(config: Config) -> dict[str, Any]:
     if len(test_data.labels) < config.batch_size:
         raise ValueError(f"--batch-size needs to be at most the {len(test_data.labels)} test images")
     per_batch = []
-    with training_bar(len(NORMALIZERS) * config.epochs) as advance:
-        for name, normalizer in NORMALIZERS.items():
+    with training_bar(len(config.normalizers) * config.epochs) as advance:
+        for name in config.normalizers:
+            normalizer = normalizer_at(name, epsilon=0.0)
             recipe = Recipe(MODELS[config.model](norm=normalizer, classes=train_data.classes), optax.adam(1e-3))
             state = config.trained(recipe, train_data, test_data, report=partial(advance, name)).state
             batches = random_batches(test_data.labels, config.batch_size, np.random.default_rng(config.seed))
@@ -101,7 +103,7 @@ def _differences(
     )
     dropout_key, noise_key, key = jax.random.split(key, 3)
     cut = cut_at_last_normalizer(model, variables, images, rngs={"dropout": dropout_key, "noise": noise_key})
-    slope, offset = cut.normalizer.affine(cut.params, cut.features, mode="batch", key=None)
+    slope, offset = cut.normalizer.affine(cut.params, cut.features, mode="batch", key=noise_key)
     features = cut.features[0].size
 
     linear, diagonal = deviation * jax.random.normal(key, (2, features), images.dtype)
@@ -146,7 +148,7 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
-    """Draw the differences of every pair of losses, for both normalizers."""
+    """Draw the differences of every pair of losses, for every normalizer."""
     from bnjax.reporting.figures import dots
 
     names = results["extra_losses"]

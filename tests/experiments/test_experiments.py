@@ -125,6 +125,7 @@ def test_hessian_blocking_reports_every_part_for_every_normalizer_and_kind_of_ba
         ("verify_theorems", {"theorem": "T1", "dtype": "float64", "worst_error": 1.0, "bound": 0.1, "holds": False}),
         ("polynomial_orders", {"order": 1, "max_order": 4, "dtype": "float64", "mean": 0.5}),
         ("frozen_statistics", {"statistics": "live", "weights_moved": 0.5}),
+        ("four_losses", {"normalizer": "batch_norm", "first": 1, "second": 3, "mean": 1e-6}),
         ("linear_part", {"model": "lenet_v1", "recipe": "adam", "normalizer": "batch_norm", "ratio": 1e-9}),
     ],
 )
