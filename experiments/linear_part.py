@@ -164,29 +164,26 @@ def failures(results: dict[str, Any]) -> list[str]:
 
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
-    """Draw for every network how much of both parts gets through every normalizer."""
+    """Draw how much of both parts gets through every normalizer, in every network."""
     from bnjax.reporting.figures import dots
 
     rows = [
-        {
-            "network": f"{row['model']}, {row['recipe']} ({row['accuracy']:.2f})",
-            "ratio": row[key],
-            "normalizer and part": f"{row['normalizer']}, {part}",
-        }
+        {"line": f"{normalizer}: {row['model']}, {row['recipe']}", "ratio": row[key], "part": part}
+        for normalizer in config["normalizers"]
         for row in results["table"]
         for key, part in (("ratio", "Ŷ_linear (largest)"), ("passing_ratio", "Ŷ_none (mean)"))
-        if row[key] is not None
+        if row["normalizer"] == normalizer and row[key] is not None
     ]
     return {
         "ratios": dots(
             rows,
-            name="network",
+            name="line",
             value="ratio",
-            series="normalizer and part",
-            name_label="network, recipe (test accuracy)",
+            series="part",
+            name_label="normalizer: network",
             value_label="‖∂L_d/∂x_d‖ / ‖(∂L_d/∂ŷ_d) / s‖",
             floor=1e-18,
-            title="The linear part of the off-diagonal term, before the normalizer",
+            title="What arrives of the off-diagonal term's two parts",
             caption=f"{results['data']}; {config['epochs']} epochs; over all live features of "
             f"{config['repeats']} batches of {config['rows']} rows of every class; seed {config['seed']}; float64, "
             f"ε = {EPSILON:.0e}",
