@@ -12,7 +12,8 @@ from bnjax.reporting.figures.canvas import save
 from bnjax.reporting.figures.curves import lines
 from bnjax.reporting.figures.dots import dots
 from bnjax.reporting.figures.grid import grid
+from bnjax.reporting.figures.images import image_grid
 from bnjax.reporting.figures.maps import heat_maps
 from bnjax.reporting.figures.scatter import scatter
 
-__all__ = ["dots", "grid", "heat_maps", "lines", "save", "scatter", "survival_bars"]
+__all__ = ["dots", "grid", "heat_maps", "image_grid", "lines", "save", "scatter", "survival_bars"]
