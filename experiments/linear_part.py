@@ -8,7 +8,8 @@ Networks, batches and the Hessian H_off of `experiments.off_diagonal`, in standa
 of a batch of one class the loss L_d,linear = H_off,d · (Ŷ_linearᵀ ŷ_d), with Ŷ_linear *held constant* (the projections
 of Ŷ's columns on ŷ_d), is taken back from the normalizer's output to the feature before it. Through batch normalization
 with ε = 1e-20 nothing arrives (arXiv 2205.15146; docs/theory.md, T3), beside ‖∂L_d,linear/∂ŷ_d‖ / s_d, which would if
-the normalizer only divided by its scale. The same loss of what is left of Ŷ, Ŷ_none, gets through whole.
+the normalizer only divided by its scale. The same loss of what is left of Ŷ, Ŷ_none, gets through whole. Features that
+are almost dead in a batch, of a variance that ε is not negligible beside, are left out and counted.
 
 Is it batch normalization that blocks? Other normalizers take the same loss back, of their own ŷ from the same features,
 without an affine phase. The networks are trained with batch normalization all the same.
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from bnjax.normalizers import Normalizer
 from experiments.command import main
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 EPSILON = 1e-20
 # What the theory says is zero, relative to what would arrive through a mere division.
 BLOCKED = 1e-12
+# The largest share of a feature's variance that EPSILON may be: it lets just this share through (docs/theory.md, (15)).
+NEGLIGIBLE = 1e-13
 BATCHES_AT_ONCE = 50
 
 
@@ -65,7 +68,7 @@ class PartNorms(NamedTuple):
     Attributes:
         gradient: ‖∂L_d/∂x_d‖, the norm of the gradient before the normalizer.
         reference: ‖(∂L_d/∂ŷ_d) / s‖, what it would be if the normalizer only divided by its scale s; 0 for a feature
-            that is dead or has no such part.
+            that has no such part or is not measured.
     """
 
     gradient: Float[Array, "... d"]
@@ -93,6 +96,7 @@ def _row(network: TrainedNetwork, normalizer: NormalizerName, features: Array) -
     off_diagonal = off_diagonal_hessian(network.model, network.state.params, "standardized")
     linear, none = part_norms(normalizer_at(normalizer, epsilon=EPSILON), off_diagonal, features)
     measured = np.asarray(linear.reference) > 0
+    left_out = jax.vmap(live_features)(features) & ~jax.vmap(measured_features)(features)
     found = bool(measured.any())
     norms = {
         "gradient_norm": np.asarray(linear.gradient)[measured],
@@ -107,9 +111,15 @@ def _row(network: TrainedNetwork, normalizer: NormalizerName, features: Array) -
         "ratio": float(np.max(linear.ratios())) if found else None,
         "passing_ratio": float(np.mean(none.ratios())) if none.ratios().size else None,
         "features": float(np.mean(np.sum(measured, axis=-1))),
+        "left_out": int(np.sum(left_out)),
         "accuracy": network.accuracy,
         "reason": "" if found and none.ratios().size else "no feature has such a part",
     }
+
+
+def measured_features(x: Float[Array, "rows d"]) -> Bool[Array, " d"]:
+    """Return which live features have a variance that EPSILON is negligible beside."""
+    return live_features(x) & (NEGLIGIBLE * jnp.var(x, axis=0) >= EPSILON)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -130,7 +140,7 @@ def _part_norms(
     `split_term` returns. Each column goes back by itself, since some normalizers mix the features of a row; through
     batch normalization, where x_d enters ŷ_d alone, the others would add nothing.
     """
-    alive = live_features(x)
+    alive, measured = live_features(x), measured_features(x)
     _, stats = normalizer.init(x)
 
     def standardize(x: Array) -> tuple[Array, Array]:
@@ -141,7 +151,7 @@ def _part_norms(
     parts = split_term(off_diagonal, jnp.where(alive, y, 0.0))
 
     def norms(part: Array) -> PartNorms:
-        part = jnp.where(alive, part, 0.0)
+        part = jnp.where(measured, part, 0.0)
 
         def at_feature(d: Array) -> Array:
             alone = jnp.zeros_like(part).at[:, d].set(part[:, d])
@@ -184,7 +194,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             value_label="‖∂L_d/∂x_d‖ / ‖(∂L_d/∂ŷ_d) / s‖",
             floor=1e-18,
             title="What arrives of the off-diagonal term's two parts",
-            caption=f"{results['data']}; {config['epochs']} epochs; over all live features of "
+            caption=f"{results['data']}; {config['epochs']} epochs; over all measured features of "
             f"{config['repeats']} batches of {config['rows']} rows of every class; seed {config['seed']}; float64, "
             f"ε = {EPSILON:.0e}",
         )
@@ -199,5 +209,5 @@ if __name__ == "__main__":
         name="experiments.linear_part",
         figures=figures,
         failures=failures,
-        columns=(*shown, "accuracy"),
+        columns=(*shown, "left_out", "accuracy"),
     )

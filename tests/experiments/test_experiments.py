@@ -57,6 +57,7 @@ COLUMNS = {
         "ratio",
         "passing_ratio",
         "features",
+        "left_out",
         "accuracy",
     },
     "benchmarks.convolutions": {"case", "form", "chosen", "ours_s", "peer", "peer_s", "ratio", "difference"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bnjax.normalizers import batch_norm
-from experiments.linear_part import EPSILON, part_norms
+from experiments.linear_part import EPSILON, measured_features, part_norms
 from experiments.networks import NORMALIZER_FACTORIES, normalizer_at
 from tests.comparison import assert_close
 
@@ -62,6 +62,16 @@ def test_the_linear_part_gets_through_as_soon_as_epsilon_counts(matrix, batches)
     """By the factor ε / (σ² + ε), docs/theory.md, equation (15)."""
     linear, _ = part_norms(batch_norm(epsilon=0.5), matrix, batches)
     assert_close(linear.ratios(), (0.5 / (jnp.var(batches, axis=1) + 0.5)).ravel(), order=1)
+
+
+def test_a_feature_whose_variance_is_not_far_above_epsilon_is_left_out(matrix, batches):
+    deviations = jnp.asarray([1.0, 1e-2, 1e-3, 1e-4])
+    x = batches / jnp.std(batches, axis=1, keepdims=True) * deviations
+    linear, none = part_norms(batch_norm(epsilon=EPSILON), matrix, x)
+    for norms in (linear, none):
+        assert np.array_equal(norms.reference > 0, np.tile([True, True, True, False], (3, 1)))
+    assert np.max(linear.ratios()) <= 1e-13
+    assert np.array_equal(measured_features(x[0]), [True, True, True, False])
 
 
 def test_a_dead_feature_is_left_out(matrix, batches):
