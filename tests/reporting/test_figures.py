@@ -176,8 +176,30 @@ def test_a_logarithmic_axis_refuses_zero_unless_a_floor_is_given():
         lines(rows, x="order", y="survival", log_y=True, **TEXTS)
     figure = lines(rows, x="order", y="survival", log_y=True, floor=1e-12, **TEXTS)
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [1e-12, 1.0])
-    with pytest.raises(ValueError, match="order > 0"):
-        lines([{"order": 0, "survival": 1.0}], x="order", y="survival", log_x=True, **TEXTS)
+    with pytest.raises(ValueError, match="order >= 0"):
+        lines([{"order": -1, "survival": 1.0}], x="order", y="survival", log_x=True, **TEXTS)
+
+
+def test_a_logarithmic_axis_from_zero_on_has_a_tick_at_every_value():
+    rows = [{"epoch": epoch, "survival": 1.0} for epoch in (0, 1, 2, 4, 64)]
+    axis = lines(rows, x="epoch", y="survival", log_x=True, **TEXTS).axes[0]
+    assert axis.get_xticks().tolist() == [0, 1, 2, 4, 64]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["0", "1", "2", "4", "64"]
+    places = axis.transScale.transform([(epoch, 1.0) for epoch in (1, 2, 4, 64)])[:, 0]
+    np.testing.assert_allclose(np.diff(places) / (places[1] - places[0]), [1, 1, 4])
+
+
+def test_panels_of_lines_hold_their_own_rows_on_the_same_vertical_axis():
+    rows = [{**row, "batch": "mixed", "survival": 10 * row["survival"]} for row in POINTS] + [
+        {**row, "batch": "single_class"} for row in POINTS[:1]
+    ]
+    figure = lines(rows, x="order", y="survival", series="normalizer", panels="batch", **TEXTS)
+    mixed, single = figure.axes
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["batch: mixed", "batch: single_class"]
+    assert mixed.get_ylim() == single.get_ylim()
+    assert max(np.max(np.asarray(line.get_ydata())) for line in mixed.lines if len(np.asarray(line.get_ydata()))) == 10
+    drawn = [np.asarray(line.get_ydata()) for line in single.lines]
+    assert sorted(len(values) for values in drawn)[-1] == 1
 
 
 def test_no_rows_are_refused():

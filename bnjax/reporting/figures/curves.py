@@ -34,6 +34,7 @@ def lines(
     title: str,
     caption: str,
     series: str | None = None,
+    panels: str | None = None,
     spread: str | None = None,
     x_label: str | None = None,
     y_label: str | None = None,
@@ -52,53 +53,78 @@ def lines(
         title: The statement or question of the figure.
         caption: The line below it.
         series: The key that tells the lines apart; one line if None.
+        panels: The key that tells the panels apart, which stand side by side on the same axes; one panel if None.
         spread: The key of the half-width of the band around a line, such as a standard deviation.
         x_label: What the horizontal axis shows, with its unit; the key if None.
         y_label: What the vertical axis shows, with its unit; the key if None.
-        log_x: Whether the horizontal axis is logarithmic.
+        log_x: Whether the horizontal axis is logarithmic; if a value is 0, from 1 on only, with a tick at every value.
         log_y: Whether the vertical axis is logarithmic.
         floor: What counts as zero to rounding: values of at most ``floor`` are drawn hollow at the floor.
 
     Raises:
-        ValueError: If there are no rows, or a logarithmic axis would have to show a number that is not
-            positive.
+        ValueError: If there are no rows, or a logarithmic axis would have to show a number that is negative, or
+            one of ``y`` that is 0.
     """
     if not rows:
         raise ValueError("lines needs at least one row")
-    if log_x and any(row[x] <= 0 for row in rows):
-        raise ValueError(f"a logarithmic axis needs {x} > 0 in every row")
+    if log_x and any(row[x] < 0 for row in rows):
+        raise ValueError(f"a logarithmic axis needs {x} >= 0 in every row")
     if log_y and floor is None and any(row[y] is not None and row[y] <= 0 for row in rows):
         raise ValueError(f"a logarithmic axis needs {y} > 0 in every row; pass floor= for what is zero to rounding")
+    names = distinct(rows, series) if series else [None]
+    panel_names = distinct(rows, panels) if panels else [None]
     with mpl.rc_context(STYLE):
-        figure, (axis,) = framed((7.6, 4.4), title, with_reasons(caption, rows, y))
-        axis.set_xscale("log" if log_x else "linear")
-        axis.set_yscale("log" if log_y else "linear")
-        names = distinct(rows, series) if series else [None]
-        for index, name in enumerate(names):
-            own = sorted((row for row in rows if series is None or row[series] == name), key=lambda row: row[x])
-            thickness = 1 - 0.6 * index / len(names)  # Lines that coincide stay visible below one another.
-            _line(axis, own, x, y, spread, index, name, floor, thickness)
+        size = (4.6 + 3.0 * len(panel_names), 4.4)
+        figure, axes = framed(size, title, with_reasons(caption, rows, y), columns=len(panel_names))
+        for axis, panel in zip(axes, panel_names, strict=True):
+            axis.sharey(axes[0])
+            axis.tick_params(which="both", labelleft=axis is axes[0])
+            axis.set_yscale("log" if log_y else "linear")
+            _scale_places(axis, [row[x] for row in rows], log_x)
+            for index, name in enumerate(names):
+                own = [row for row in rows if (series is None or row[series] == name) and _is_in(row, panels, panel)]
+                thickness = 1 - 0.6 * index / len(names)  # Lines that coincide stay visible below one another.
+                _line(axis, sorted(own, key=lambda row: row[x]), x, y, spread, index, name, floor, thickness)
+            axis.set_title(f"{panels}: {panel}" if panels else "", loc="left", color=INK)
+            axis.set_xlabel(x_label or x)
+            axis.grid(visible=True)
+            if floor is not None:
+                axis.axhline(floor, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
         if floor is not None:
-            axis.axhline(floor, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
-            axis.annotate(
-                f"≤{power(floor)}, zero to rounding (hollow)",
-                (1, floor),
-                (0, 4),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha="right",
-                va="bottom",
-                fontsize=8,
-                color=FAINT,
-            )
-        if not log_x and all(float(row[x]).is_integer() for row in rows):
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_xlabel(x_label or x)
-        axis.set_ylabel(y_label or y)
-        axis.grid(visible=True)
+            _label_floor(axes[-1], floor)
+        axes[0].set_ylabel(y_label or y)
         if series:
-            legend(figure, axis, series)
+            legend(figure, axes[0], series)
     return figure
+
+
+def _is_in(row: Row, panels: str | None, panel: Any) -> bool:
+    return panels is None or row[panels] == panel
+
+
+def _scale_places(axis: Axes, places: Sequence[float], log: bool) -> None:
+    if log and min(places) == 0:
+        axis.set_xscale("symlog", base=2, linthresh=1)
+        ticks = sorted(set(places))
+        axis.set_xticks(ticks, [f"{place:g}" for place in ticks])
+    elif log:
+        axis.set_xscale("log")
+    elif all(float(place).is_integer() for place in places):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _label_floor(axis: Axes, floor: float) -> None:
+    axis.annotate(
+        f"≤{power(floor)}, zero to rounding (hollow)",
+        (1, floor),
+        (0, 4),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        color=FAINT,
+    )
 
 
 def _line(
