@@ -9,6 +9,8 @@ import numpy as np
 def over_seeds(rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Any]]:
     """Return mean and standard deviation of the metrics over all rows that agree in the keys `by`.
 
+    A metric is averaged over the rows in which it is not None; where there is none, mean and deviation are None.
+
     Returns:
         A row for each group, in the order of first appearance: the keys, each metric and `<metric>_std` (population
         standard deviation), and `seeds`, the number of rows.
@@ -20,7 +22,8 @@ def over_seeds(rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Seque
     for group, alike in groups.items():
         row: dict[str, Any] = dict(zip(by, group, strict=True))
         for metric in metrics:
-            values = [run[metric] for run in alike]
-            row |= {metric: float(np.mean(values)), f"{metric}_std": float(np.std(values))}
+            values = [run[metric] for run in alike if run[metric] is not None]
+            row[metric] = float(np.mean(values)) if values else None
+            row[f"{metric}_std"] = float(np.std(values)) if values else None
         averages.append({**row, "seeds": len(alike)})
     return averages

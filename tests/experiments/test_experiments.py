@@ -60,6 +60,21 @@ COLUMNS = {
         "left_out",
         "accuracy",
     },
+    "experiments.blocked_by_layer": {
+        "batch",
+        "layer",
+        "name",
+        "epsilon",
+        "dtype",
+        "part",
+        "survival",
+        "predicted",
+        "blocked_share",
+        "variance_min",
+        "variance_median",
+        "dead",
+        "seeds",
+    },
     "benchmarks.convolutions": {"case", "form", "chosen", "ours_s", "peer", "peer_s", "ratio", "difference"},
     "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
@@ -127,6 +142,11 @@ def test_hessian_blocking_reports_every_part_for_every_normalizer_and_kind_of_ba
         ("polynomial_orders", {"order": 1, "max_order": 4, "dtype": "float64", "mean": 0.5}),
         ("frozen_statistics", {"statistics": "live", "weights_moved": 0.5}),
         ("four_losses", {"normalizer": "batch_norm", "first": 1, "second": 3, "mean": 1e-6}),
+        (
+            "blocked_by_layer",
+            {"name": "a", "batch": "random", "part": "mean", "epsilon": 0.0, "dtype": "float64"}
+            | {"survival": 1e-3, "predicted": 0.0},
+        ),
         ("linear_part", {"model": "lenet_v1", "recipe": "adam", "normalizer": "batch_norm", "ratio": 1e-9}),
     ],
 )
