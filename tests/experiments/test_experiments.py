@@ -75,6 +75,16 @@ COLUMNS = {
         "dead",
         "seeds",
     },
+    "experiments.blocked_over_training": {
+        "normalizer",
+        "epoch",
+        "term",
+        "part",
+        "survival",
+        "survival_std",
+        "seeds",
+        "accuracy",
+    },
     "benchmarks.convolutions": {"case", "form", "chosen", "ours_s", "peer", "peer_s", "ratio", "difference"},
     "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
@@ -146,6 +156,10 @@ def test_hessian_blocking_reports_every_part_for_every_normalizer_and_kind_of_ba
             "blocked_by_layer",
             {"name": "a", "batch": "random", "part": "mean", "epsilon": 0.0, "dtype": "float64"}
             | {"survival": 1e-3, "predicted": 0.0},
+        ),
+        (
+            "blocked_over_training",
+            {"normalizer": "batch_norm", "epoch": 0, "term": "gradient", "part": "shared", "survival": 1e-3},
         ),
         ("linear_part", {"model": "lenet_v1", "recipe": "adam", "normalizer": "batch_norm", "ratio": 1e-9}),
     ],
