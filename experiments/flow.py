@@ -9,7 +9,7 @@ from batches of one class. Then test images of both classes are mixed, x = α ·
 paper's finding is that batch normalization gives mixtures a log-likelihood like that of real images and layer
 normalization does not (arXiv 2205.15146). The table joint_jacobian measures what the flow's log-determinant leaves out:
 in training the statistics are those of the batch, and the joint map of a whole batch is no bijection (docs/theory.md,
-flows).
+R1).
 """
 
 import math

@@ -16,7 +16,7 @@ class FlowNormalization(nn.Module):
 
     The log-determinant of a row is `-Σ log s` over its entries: that of statistics that do not depend on the row. With
     the statistics of the batch itself the joint map of all rows has another one: it is singular, since it forgets every
-    feature's mean, and at epsilon 0 its scale (docs/theory.md, flow).
+    feature's mean, and at epsilon 0 its scale (docs/theory.md, R1).
 
     Attributes:
         norm: a normalizer that keeps running statistics, by which it is inverted.
