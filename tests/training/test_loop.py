@@ -194,7 +194,7 @@ def test_the_state_before_and_after_every_epoch_can_be_observed(tmp_path):
 
 def test_a_folder_can_be_asked_whether_it_holds_another_run_without_being_claimed(tmp_path):
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
-    options = {"batch_size": 50, "epochs": 1, "seed": 0}
+    options: dict[str, Any] = {"batch_size": 50, "epochs": 1, "seed": 0}
     require_resumable(tmp_path, recipe, data, data, **options)
     assert not list(tmp_path.iterdir())
     train(recipe, data, data, order=random_batches, directory=tmp_path, **options)
