@@ -30,6 +30,8 @@ def native(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved:
 
 def patches(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved:
     """Convolve as a matrix product: every patch of the images, times the kernel."""
+    if len(kernel) == 1:  # The patches are the pixels: nothing is made of them that would have to be small.
+        return _patches(x, kernel, strides, padding)
     return _few_at_once(_patches, x, kernel, strides, padding)
 
 
