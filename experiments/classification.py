@@ -24,7 +24,6 @@ from jaxtyping import Array
 
 from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
-from bnjax.reporting.records import config_digest
 from bnjax.training import Recipe, Trained
 from experiments.averages import over_seeds
 from experiments.command import main, training_bar
@@ -115,7 +114,6 @@ def _trained(
     advance: Callable[[str, dict[str, Any]], None],
 ) -> Trained:
     """Train one network, or go on from the checkpoints that a run under the same options left."""
-    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output", "data_dir")}
     name = "-".join(map(str, which.values()))
     return config.trained(
         recipe,
@@ -123,7 +121,7 @@ def _trained(
         test_data,
         order=partial(ORDERS[which["batches"]], remainder=config.remainder),
         seed=which["seed"],
-        directory=config.output and config.output / "runs" / config_digest(options) / name,
+        directory=config.checkpoints_of(name),
         report=partial(advance, name),
     )
 

@@ -34,6 +34,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bnjax.reporting.records import (
     Record,
+    config_digest,
     default_directory,
     provenance,
     require_free,
@@ -79,6 +80,13 @@ class Options:
     def smoke_sized(self) -> Self:
         """Returns these options at the sizes of ``--smoke``; options given on the command line beside it win."""
         return self
+
+    def checkpoints_of(self, name: str) -> Path | None:
+        """Returns the folder of one training run in ``output``; the same options give the same, so that it resumes."""
+        if self.output is None:
+            return None
+        options = {key: value for key, value in dataclasses.asdict(self).items() if key not in ("output", "data_dir")}
+        return self.output / "runs" / config_digest(options) / name
 
 
 Config = TypeVar("Config", bound=Options)

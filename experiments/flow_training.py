@@ -27,7 +27,7 @@ from bnjax.normalizers import (
     lp_norm,
     noisy_batch_norm,
 )
-from bnjax.reporting.records import config_digest, replacing
+from bnjax.reporting.records import replacing
 from bnjax.training import Recipe, TrainState, train
 from experiments.command import Options
 
@@ -180,10 +180,9 @@ def trained_flow(
     advance: Callable[[str, Mapping[str, float]], None],
 ) -> TrainedFlow:
     """Train one flow, or go on from the checkpoints and samples that a run under the same options left."""
-    options = {key: value for key, value in dataclasses.asdict(config).items() if key not in ("output", "data_dir")}
     name = "-".join(map(str, which.values()))
-    assert config.output is not None
-    directory = config.output / "runs" / config_digest(options) / name
+    directory = config.checkpoints_of(name)
+    assert directory is not None, "main always gives an output"
     size = train_data.images.shape[1:3]
 
     def file_of(epoch: int) -> Path:

@@ -137,7 +137,7 @@ def _trunk(model: SplitHead, params: Any, images: Array) -> Float[Array, "n feat
 
 
 def live_features(x: Float[Array, "rows features"]) -> Bool[Array, " features"]:
-    """Return which features vary over a batch: those that do not have no standardized values."""
+    """Return which features vary over a batch; the others have no standardized values."""
     deviations = jnp.std(x, axis=0)
     return deviations > DEAD * jnp.max(deviations)
 
