@@ -29,7 +29,7 @@ def test_every_network_trains_on_the_digits(model):
     assert metrics.loss.shape == ()
 
     tested = jax.eval_shape(partial(evaluate, recipe), after, images, labels)
-    assert tested.accuracy.shape == ()
+    assert tested.score.shape == ()
     variables = {"params": after.params, "batch_stats": after.stats}
     assert jax.eval_shape(partial(last_layer_inputs, recipe.model), variables, images).shape[0] == 8
 

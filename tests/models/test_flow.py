@@ -181,7 +181,7 @@ def test_dequantized_images_stay_in_their_grey_level_and_uniform_noise_costs_no_
     images = jnp.arange(17).reshape(1, 17, 1, 1) / 16
     noisy = dequantized(jax.random.key(0), images, levels=17)
     np.testing.assert_array_equal(jnp.floor(noisy * 17), images * 16)
-    assert bits_per_dimension(jnp.array(0.0), dimensions=5, levels=256) == 8.0
+    assert bits_per_dimension(0.0, dimensions=5, levels=256) == 8.0
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 8, 1), (2, 8, 7, 1), (2, 8, 8, 3)])

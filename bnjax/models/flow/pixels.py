@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 Images = Float[Array, "n h w channels"]
 # Pixels are moved into [(1 - c) / 2, (1 + c) / 2], where the logit is finite.
@@ -35,7 +35,7 @@ def dequantized(key: Array, images: Images, *, levels: int) -> Images:
     return (images * (levels - 1) + jax.random.uniform(key, images.shape, images.dtype)) / levels
 
 
-def bits_per_dimension(log_likelihood: Array, *, dimensions: int, levels: int) -> Array:
+def bits_per_dimension(log_likelihood: ArrayLike, *, dimensions: int, levels: int) -> Array:
     """Return `log2(levels) - log_likelihood / (dimensions · log 2)`, bits for a pixel of `levels` grey levels.
 
     Args:
@@ -43,7 +43,7 @@ def bits_per_dimension(log_likelihood: Array, *, dimensions: int, levels: int) -
         dimensions: numbers in an image.
         levels: as in `dequantized`.
     """
-    return math.log2(levels) - log_likelihood / (dimensions * math.log(2))
+    return math.log2(levels) - jnp.asarray(log_likelihood) / (dimensions * math.log(2))
 
 
 def logit(pixels: Images) -> Transformed:
