@@ -26,9 +26,8 @@ from flax import linen as nn
 from jaxtyping import Array
 
 import bnjax
-from bnjax.data import random_batches
 from bnjax.models import cut_at_last_normalizer
-from bnjax.training import Recipe, TrainState, evaluate, train
+from bnjax.training import Recipe, TrainState, evaluate
 from experiments.averages import over_seeds
 from experiments.command import main, training_bar
 from experiments.networks import MODELS, DataOptions, NormalizerName
@@ -88,9 +87,10 @@ def run(config: Config) -> dict[str, Any]:
     test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
     epochs = measured_epochs(config.epochs)
     runs: list[dict[str, Any]] = []
+    optimizer = optax.sgd(config.learning_rate, 0.9)  # One for all seeds: an equal recipe is compiled once.
     with training_bar(len(config.normalizers) * config.seeds * config.epochs) as advance:
         for name, seed in product(config.normalizers, range(config.seed, config.seed + config.seeds)):
-            recipe = Recipe(config.network(name, train_data.classes), optax.sgd(config.learning_rate, 0.9))
+            recipe = Recipe(config.network(name, train_data.classes), optimizer)
 
             def measure(epoch: int, state: TrainState, recipe: Recipe = recipe, name: str = name) -> None:
                 if epoch in epochs:
@@ -100,17 +100,8 @@ def run(config: Config) -> dict[str, Any]:
                         {"normalizer": name, "epoch": epoch, **row, "accuracy": accuracy} for row in _rows(report)
                     )
 
-            train(
-                recipe,
-                train_data,
-                test_data,
-                order=random_batches,
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                seed=seed,
-                report=partial(advance, f"{name}, seed {seed}"),
-                observe=measure,
-            )
+            report = partial(advance, f"{name}, seed {seed}")
+            config.trained(recipe, train_data, test_data, seed=seed, report=report, observe=measure)
     table = over_seeds(runs, KIND, ("survival", "gradient_norm_output", "accuracy"))
     return {
         "table": [{**row, "reason": "" if row["survival"] is not None else "no such gradient"} for row in table],

@@ -105,7 +105,6 @@ def _joint_jacobian(model: RealNVP, state: TrainState, data: LabelledImages) -> 
     variables = jax.tree.map(lambda leaf: leaf.astype(float), {"params": state.params, "batch_stats": state.stats})
     apply: Any = model.apply
 
-    @jax.jit
     def encoded(images: Array) -> tuple[Array, Array]:
         (latents, counted), _ = apply(variables, images, mode="batch", method="encode", mutable=["batch_stats"])
         return jnp.concatenate([latent.ravel() for latent in latents]), jnp.sum(counted)

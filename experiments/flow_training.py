@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
-from bnjax.data import Batches, LabelledImages, cifar10, digits, mnist
+from bnjax.data import Batches, LabelledImages
 from bnjax.models.flow import RealNVP, dequantized
 from bnjax.normalizers import (
     Normalizer,
@@ -28,8 +28,8 @@ from bnjax.normalizers import (
     noisy_batch_norm,
 )
 from bnjax.reporting.records import replacing
-from bnjax.training import Recipe, TrainState, train
-from experiments.command import Options
+from bnjax.training import Recipe, TrainState
+from experiments.networks import ImageOptions
 
 # Inside the networks and inside the flow; None stands for one mean and one scale of the whole batch.
 NORMALIZERS: dict[str, tuple[Normalizer, Normalizer | None]] = {
@@ -56,15 +56,11 @@ else:  # On the command line, whatever the table holds.
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(ImageOptions):
     """Train RealNVP on two classes and look at the likelihood of what lies between them."""
 
-    least: ClassVar[Mapping[str, int]] = {**Options.least, "positive": 0, "negative": 0}
+    least: ClassVar[Mapping[str, int]] = {**ImageOptions.least, "positive": 0, "negative": 0}
 
-    dataset: Literal["digits", "mnist", "cifar10"] = "digits"
-    """The images; all but the digits need to be prepared once."""
-    data_dir: Path | None = None
-    """Folder of prepared image sets; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
     positive: int = 9
     """One class."""
     negative: int = 8
@@ -101,10 +97,7 @@ class Config(Options):
 
     def pair_of_classes(self, *, train: bool) -> LabelledImages:
         """Return the images of the two classes, labelled 1 (positive) and 0 (negative)."""
-        if self.dataset == "digits":
-            data = digits(train=train)
-        else:
-            data = (mnist if self.dataset == "mnist" else cifar10)(train=train, data_dir=self.data_dir)
+        data = self.pixels(train=train)
         chosen = np.isin(data.labels, (self.positive, self.negative))
         labels = (data.labels[chosen] == self.positive).astype(np.int32)
         needed, part = (self.batch_size, "training") if train else (1, "test")
@@ -194,13 +187,11 @@ def trained_flow(
         with replacing(file_of(epoch)) as temporary:
             temporary.write_text(json.dumps(np.round(np.clip(drawn, 0, 1), 3).tolist()), encoding="utf-8")
 
-    state, history = train(
+    state, history = config.trained(
         recipe,
         train_data,
         test_data,
         order=partial(repeated_batches, config),
-        batch_size=config.batch_size,
-        epochs=config.epochs,
         seed=which["seed"],
         directory=directory,
         report=partial(advance, name),

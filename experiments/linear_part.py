@@ -15,7 +15,6 @@ Is it batch normalization that blocks? Other normalizers take the same loss back
 without an affine phase. The networks are trained with batch normalization all the same.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,10 +55,6 @@ class Config(SplitHeadOptions):
 
     normalizers: tuple[NormalizerName, ...] = ("batch_norm", "layer_norm", "detached_batch_norm")
     """The normalizers that the loss is taken back through."""
-
-    def smoke_sized(self) -> "Config":
-        """Return a run of seconds."""
-        return dataclasses.replace(self, models=("lenet_v2",), recipes=("adam",), epochs=1, repeats=2)
 
 
 class PartNorms(NamedTuple):

@@ -27,7 +27,7 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from bnjax.training import Order, Recipe, Trained, train
+from bnjax.training import Order, Recipe, Trained, TrainState, train
 from experiments.command import Options
 
 # The epsilon of a normalizer may be given when it is made.
@@ -97,12 +97,16 @@ class ImageOptions(Options):
     """Epochs of training."""
 
     def images(self, *, train: bool) -> LabelledImages:
-        """Return the training or the test images, normalized."""
+        """Return the training or the test images, normalized; the digits as they are."""
+        data = self.pixels(train=train)
+        return data.normalized(*MOMENTS[self.dataset]) if self.dataset in MOMENTS else data
+
+    def pixels(self, *, train: bool) -> LabelledImages:
+        """Return the training or the test images in [0, 1]."""
         if self.dataset == "digits":
             data = digits(train=train)
         else:
-            source = mnist if self.dataset == "mnist" else cifar10
-            data = source(train=train, data_dir=self.data_dir).normalized(*MOMENTS[self.dataset])
+            data = (mnist if self.dataset == "mnist" else cifar10)(train=train, data_dir=self.data_dir)
         return data.first(self.train_images if train else self.test_images)
 
     def trained(
@@ -115,6 +119,7 @@ class ImageOptions(Options):
         order: Order = random_batches,
         seed: int | None = None,
         directory: Path | None = None,
+        observe: Callable[[int, TrainState], None] = lambda *_: None,
     ) -> Trained:
         """Return what `train` makes of a recipe with these options; with their own seed if none is given."""
         return train(
@@ -127,6 +132,7 @@ class ImageOptions(Options):
             seed=self.seed if seed is None else seed,
             directory=directory,
             report=report,
+            observe=observe,
         )
 
 

@@ -12,7 +12,6 @@ T3). The authors take the Hessian at the output y = 0 of the affine phase, besid
 coordinates count the affine phase to the head and have ε = 0.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -46,10 +45,6 @@ PARTS = ("linear", "none")
 @dataclass(frozen=True)
 class Config(SplitHeadOptions):
     """Split the off-diagonal second-order term into what batch normalization blocks and what gets through."""
-
-    def smoke_sized(self) -> "Config":
-        """Return a run of seconds."""
-        return dataclasses.replace(self, models=("lenet_v2",), recipes=("adam",), epochs=1, repeats=2)
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -6,12 +6,13 @@ cross-entropy at 0, Ŷ features × rows) is made of two parts of Ŷ: of its proj
 and of the rest, Ŷ_none, which gets through (arXiv 2205.15146; docs/theory.md, T3).
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +60,10 @@ class SplitHeadOptions(ImageOptions):
     """Measured batches of every class."""
     checkpoints: Path | None = None
     """Folder that keeps the trained networks, for the next run with the same options; none are kept if not given."""
+
+    def smoke_sized(self) -> Self:
+        """Return a run of seconds."""
+        return dataclasses.replace(self, models=("lenet_v2",), recipes=("adam",), epochs=1, repeats=2)
 
 
 class TrainedNetwork(NamedTuple):
