@@ -25,11 +25,10 @@ from flax import linen as nn
 
 from benchmarks.turns import MEASURED, in_turns, ratios
 from bnjax.models import VGGA, LeNet, ResNet
-from bnjax.models.flow import RealNVP
+from bnjax.models.flow import RealNVP, log_likelihood, negative_log_likelihood
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, initial_state, train_epoch
 from experiments.command import Options, main, progress
-from experiments.flow_training import log_likelihood, negative_log_likelihood
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, Int
 
 from bnjax.data import Batches, LabelledImages
-from bnjax.models.flow import RealNVP, dequantized
+from bnjax.models.flow import RealNVP, dequantized, log_likelihood, negative_log_likelihood
 from bnjax.normalizers import (
     Normalizer,
     batch_norm,
@@ -109,16 +109,6 @@ class Config(ImageOptions):
                 )
         name = f"classes {self.positive} and {self.negative} of {data.name}"
         return LabelledImages(data.images[chosen], labels, name, 2)
-
-
-def negative_log_likelihood(log_likelihoods: Array, _: Array) -> Array:
-    """Return the loss of every image."""
-    return -log_likelihoods
-
-
-def log_likelihood(log_likelihoods: Array, _: Array) -> Array:
-    """Return the score of every image: as the flow has it."""
-    return log_likelihoods
 
 
 def flow_of(config: Config, name: str, channels: int) -> RealNVP:

@@ -1,11 +1,10 @@
-"""How do pixels become numbers without bounds? Dequantization, the logit transform, squeezing, and bits per pixel."""
+"""How do pixels become numbers without bounds? Dequantization, the logit transform, and squeezing."""
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 Images = Float[Array, "n h w channels"]
 # Pixels are moved into [(1 - c) / 2, (1 + c) / 2], where the logit is finite.
@@ -33,17 +32,6 @@ def dequantized(key: Array, images: Images, *, levels: int) -> Images:
         levels: how many values a pixel can have: 256 for MNIST and CIFAR-10, 17 for scikit-learn's digits.
     """
     return (images * (levels - 1) + jax.random.uniform(key, images.shape, images.dtype)) / levels
-
-
-def bits_per_dimension(log_likelihood: ArrayLike, *, dimensions: int, levels: int) -> Array:
-    """Return `log2(levels) - log_likelihood / (dimensions · log 2)`, bits for a pixel of `levels` grey levels.
-
-    Args:
-        log_likelihood: natural logarithm of the density of dequantized images in [0, 1].
-        dimensions: numbers in an image.
-        levels: as in `dequantized`.
-    """
-    return math.log2(levels) - jnp.asarray(log_likelihood) / (dimensions * math.log(2))
 
 
 def logit(pixels: Images) -> Transformed:
