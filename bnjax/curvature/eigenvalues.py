@@ -1,0 +1,69 @@
+"""How is a Hessian's spectrum distributed? By Lanczos' method (matfree), from products alone."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, ArrayLike, Float
+from matfree import decomp
+
+
+class RitzValues(NamedTuple):
+    """What Lanczos' method finds of a symmetric matrix H from one start vector v, ‖v‖ = 1.
+
+    Attributes:
+        values: approximate eigenvalues, ascending; those at the ends are found first.
+        weights: of a quadrature: vᵀ f(H) v ≈ Σ weights f(values), exact for polynomials of degree 2 · steps - 1. They
+            add up to 1.
+        error_bounds: within this distance of each value lies an eigenvalue of H, up to rounding.
+    """
+
+    values: Float[Array, " steps"]
+    weights: Float[Array, " steps"]
+    error_bounds: Float[Array, " steps"]
+
+
+def ritz_values(hessian_product: Callable[[Any], Any], start: Any, *, steps: int) -> RitzValues:
+    """Return the Ritz values of so many products with a symmetric matrix, fully reorthogonalized.
+
+    Args:
+        hessian_product: `direction ↦ H direction`, trees like `start`.
+        start: where to begin, of any length; random for the whole spectrum.
+        steps: products to take; so many vectors of the size of `start` are kept.
+
+    Raises:
+        ValueError: no step, or more steps than `start` has numbers.
+    """
+    flat, unravel = ravel_pytree(start)
+    if not 1 <= steps <= flat.size:
+        raise ValueError(f"steps needs to be between 1 and the {flat.size} numbers of the start, got {steps}")
+
+    def flat_product(direction: Array) -> Array:
+        return ravel_pytree(hessian_product(unravel(direction)))[0]
+
+    decomposed = decomp.tridiag_sym(steps, reortho="full", custom_vjp=False)(flat_product, flat)
+    values, vectors = jnp.linalg.eigh(decomposed.J_small)
+    error_bounds = jnp.linalg.norm(decomposed.residual) * jnp.abs(vectors[-1])
+    return RitzValues(values, vectors[0] ** 2, error_bounds)
+
+
+def spectral_density(
+    ritz: RitzValues, at: Float[Array, " points"], *, width: ArrayLike
+) -> tuple[Float[Array, " points"], Float[Array, " points"]]:
+    """Return the density of a Hessian's eigenvalues, smoothed by a Gaussian, and its standard error.
+
+    The density is `mean over starts of Σ weights · N(at; values, width²)` (stochastic Lanczos quadrature, Ghorbani et
+    al., arXiv 1901.10159, algorithm 2); it integrates to 1.
+
+    Args:
+        ritz: of random starts, stacked along the first axis.
+        at: where to evaluate it.
+        width: standard deviation of the Gaussian, in the units of the eigenvalues.
+    """
+    of_starts = jax.vmap(lambda values, weights: jax.scipy.stats.norm.pdf(at[:, None], values, width) @ weights)(
+        ritz.values, ritz.weights
+    )
+    count = len(of_starts)
+    return jnp.mean(of_starts, axis=0), jnp.std(of_starts, axis=0, ddof=1) / jnp.sqrt(count)

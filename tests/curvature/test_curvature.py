@@ -1,0 +1,161 @@
+"""Products, eigenvalues and trace of training losses are those of the dense Hessian, statistics live or running."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from bnjax.curvature import (
+    batch_loss,
+    hessian_vector_product,
+    linearized_gradient,
+    ritz_values,
+    spectral_density,
+    trace,
+)
+from bnjax.models import MLP, LeNet
+from bnjax.normalizers import batch_norm, layer_norm
+from tests.comparison import assert_close
+
+CLASSES = 3
+
+
+@partial(jax.jit, static_argnames="steps")
+def ritz_values_of(matrix, starts, *, steps):
+    """Return the Ritz values of a dense matrix from several starts."""
+    return jax.vmap(lambda start: ritz_values(partial(jnp.matmul, matrix), start, steps=steps))(starts)
+
+
+@pytest.fixture(scope="module", params=[("batch", batch_norm()), ("running", batch_norm()), ("batch", layer_norm())])
+def small(request):
+    """Return a loss of few parameters in float64, a point, its dense Hessian and gradient, all flat."""
+    mode, norm = request.param
+    generator = np.random.default_rng(0)
+    images, labels = jnp.asarray(generator.normal(size=(6, 4))), jnp.asarray(generator.integers(0, CLASSES, 6))
+    model = MLP((5, 4), norm=norm, classes=CLASSES)
+    variables = jax.tree.map(lambda leaf: leaf.astype(float), model.init(jax.random.key(0), images))
+    loss = batch_loss(model, variables.get("batch_stats", {}), images, labels, mode=mode)
+    flat, unravel = ravel_pytree(variables["params"])
+    flat += 0.1 * generator.normal(size=flat.shape)  # No bias or shift is zero.
+    of_flat = lambda flat: loss(unravel(flat))  # noqa: E731
+    return of_flat, flat, jax.jit(jax.hessian(of_flat))(flat), jax.jit(jax.grad(of_flat))(flat)
+
+
+def test_a_product_is_that_of_the_dense_hessian(small):
+    loss, params, hessian, gradient = small
+    direction = jnp.asarray(np.random.default_rng(1).normal(size=params.shape))
+    linearized = linearized_gradient(loss, params)
+    assert_close(hessian_vector_product(loss, params, direction), hessian @ direction, order=2)
+    assert_close(linearized.hessian_product(direction), hessian @ direction, order=2)
+    assert_close(linearized.gradient, gradient, order=2)
+
+
+def test_all_steps_of_lanczos_find_all_eigenvalues_that_the_start_sees(small):
+    loss, params, hessian, _ = small
+    eigenvalues = jnp.linalg.eigvalsh(hessian)
+    start = jax.random.normal(jax.random.key(1), params.shape)
+    ritz = jax.jit(lambda p: ritz_values(linearized_gradient(loss, p).hessian_product, start, steps=40))(params)
+    assert_close(ritz.values[-1], eigenvalues[-1], order=3)
+    assert_close(ritz.values[0], eigenvalues[0], order=3)
+    assert_close(jnp.sum(ritz.weights), jnp.asarray(1.0))
+
+
+def test_within_its_error_bound_of_every_value_lies_an_eigenvalue(small):
+    _, params, hessian, _ = small
+    eigenvalues = jnp.linalg.eigvalsh(hessian)
+    start = jax.random.normal(jax.random.key(2), params.shape)
+    values, _, error_bounds = (column[0] for column in ritz_values_of(hessian, start[None], steps=6))
+    distance = jnp.min(jnp.abs(values[:, None] - eigenvalues), axis=1)
+    assert jnp.all(distance <= error_bounds + 1e-12)
+    assert jnp.max(error_bounds) > 1e-6, "six steps are too few for all"
+
+
+def test_the_weights_integrate_polynomials_of_degree_below_twice_the_steps(small):
+    _, params, hessian, _ = small
+    start = jax.random.normal(jax.random.key(3), params.shape)
+    unit = start / jnp.linalg.norm(start)
+    values, weights, _ = (column[0] for column in ritz_values_of(hessian, start[None], steps=6))
+    for power in range(12):
+        assert_close(weights @ values**power, unit @ jnp.linalg.matrix_power(hessian, power) @ unit, order=2)
+
+
+def test_the_trace_is_exact_where_the_subspace_holds_everything(small):
+    loss, params, hessian, _ = small
+    of_params = jax.jit(
+        lambda p: trace(linearized_gradient(loss, p).hessian_product, p, jax.random.key(0), rank=p.size, samples=2)
+    )
+    estimate = of_params(params)
+    assert_close(estimate.value, jnp.trace(hessian), order=3)
+    assert estimate.standard_error < 1e-10
+
+
+def test_the_trace_is_without_bias_and_its_error_is_as_large_as_it_says(small):
+    _, params, hessian, _ = small
+    estimates = jax.vmap(lambda key: trace(partial(jnp.matmul, hessian), params, key, rank=3, samples=4))(
+        jax.random.split(jax.random.key(1), 400)
+    )
+    errors = estimates.value - jnp.trace(hessian)
+    assert jnp.abs(jnp.mean(errors)) < 4 * jnp.std(errors) / 20
+    assert 0.7 < jnp.mean(estimates.standard_error**2) / jnp.var(errors) < 1.3
+
+
+def test_the_density_integrates_to_one_and_is_that_of_the_dense_hessian(small):
+    _, params, hessian, _ = small
+    starts = jax.random.rademacher(jax.random.key(4), (200, *params.shape), float)
+    ritz = ritz_values_of(hessian, starts, steps=12)
+    eigenvalues = jnp.linalg.eigvalsh(hessian)
+    whole = eigenvalues[-1] - eigenvalues[0]
+    at = jnp.linspace(eigenvalues[0] - whole, eigenvalues[-1] + whole, 2001)
+    density, error = spectral_density(ritz, at, width=0.05 * whole)
+    exact = jnp.mean(jax.scipy.stats.norm.pdf(at[:, None], eigenvalues, 0.05 * whole), axis=1)
+    assert jnp.abs(jnp.trapezoid(density, at) - 1) < 1e-6
+    assert jnp.trapezoid(jnp.abs(density - exact), at) < 0.1
+    assert jnp.all(error >= 0)
+
+
+def test_live_statistics_make_the_loss_blind_to_the_scale_of_weights_in_front_of_them():
+    images = jax.random.normal(jax.random.key(0), (8, 6))
+    labels = jnp.arange(8) % CLASSES
+    model = MLP((5,), norm=batch_norm(epsilon=0.0), classes=CLASSES)
+    variables = jax.tree.map(lambda leaf: leaf.astype(float), model.init(jax.random.key(1), images))
+    params = variables["params"]
+    first = next(name for name, leaves in params.items() if "kernel" in leaves and leaves["kernel"].shape[0] == 6)
+    radial = jax.tree.map(jnp.zeros_like, params)
+    radial[first]["kernel"] = params[first]["kernel"]
+    for mode, blind in (("batch", True), ("running", False)):
+        loss = batch_loss(model, variables["batch_stats"], images, labels, mode=mode)
+        gradient, product = linearized_gradient(loss, params)
+        # L(c W) = L(W): the gradient is of degree -1 in W, and its derivative along W is minus itself.
+        along = product(radial)[first]["kernel"]
+        error = jnp.linalg.norm(along + gradient[first]["kernel"]) / jnp.linalg.norm(gradient[first]["kernel"])
+        assert (error < 1e-10) == blind, mode
+
+
+def test_through_convolutions_forward_over_reverse_is_reverse_over_reverse():
+    images = jax.random.normal(jax.random.key(0), (4, 28, 28, 1))
+    model = LeNet(2, norm=batch_norm(), classes=10)
+    variables = jax.tree.map(lambda leaf: leaf.astype(float), model.init(jax.random.key(1), images))
+    loss = batch_loss(model, variables["batch_stats"], images, jnp.arange(4))
+    params = variables["params"]
+    direction = jax.tree.map(jnp.cos, params)
+
+    def along(params: Any) -> jax.Array:
+        return optax.tree.vdot(jax.grad(loss)(params), direction)
+
+    forward, reverse = jax.jit(lambda p: (hessian_vector_product(loss, p, direction), jax.grad(along)(p)))(params)
+    assert_close(ravel_pytree(forward)[0], ravel_pytree(reverse)[0], order=2)
+
+
+def test_steps_ranks_and_samples_that_cannot_be_are_refused():
+    product = partial(jnp.matmul, jnp.eye(3))
+    with pytest.raises(ValueError, match="steps needs to be between 1 and the 3 numbers"):
+        ritz_values(product, jnp.ones(3), steps=4)
+    with pytest.raises(ValueError, match="rank needs to be between 1 and the 3 numbers"):
+        trace(product, jnp.ones(3), jax.random.key(0), rank=4)
+    with pytest.raises(ValueError, match="samples needs to be at least 2"):
+        trace(product, jnp.ones(3), jax.random.key(0), rank=1, samples=1)
