@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matfree import decomp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.tree_util import Partial
+from matfree import decomp
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
