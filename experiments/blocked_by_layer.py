@@ -30,6 +30,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int
 
 from bnjax.data import LabelledImages
+from bnjax.measurements import gradient_parts
 from bnjax.models import Passage, normalizer_names, passages
 from bnjax.normalizers import Normalizer, batch_norm
 from bnjax.normalizers.batch import batch_axes
@@ -167,27 +168,13 @@ def carried_back(
         return normalizer.standardize(stats, x, mode="batch", key=None)[0]
 
     standardized, pull_back, scale = jax.vjp(standardize, features, has_aux=True)
-    parts = split(gradient, standardized, axes)
+    parts = jnp.stack(gradient_parts(gradient, standardized, axes))
     arriving = jax.vmap(lambda part: pull_back(part)[0])(parts)
 
     def norms(parts: Array) -> Array:
         return jnp.sqrt(jnp.sum(parts**2, tuple(1 + axis for axis in axes)))
 
     return CarriedBack(norms(parts), norms(parts / scale), norms(arriving), moments(features, axes).variance.ravel())
-
-
-def split(gradient: Float[Array, "n ..."], standardized: Float[Array, "n ..."], axes: tuple[int, ...]) -> Array:
-    """Return the parts `1 mean(g)`, `ŷ ŷᵀg / ‖ŷ‖²` and the rest of each feature's gradient, stacked.
-
-    Args:
-        gradient: G, the gradient with respect to the standardized features.
-        standardized: Ŷ, whose features have mean 0.
-        axes: the axes of rows and positions.
-    """
-    mean = jnp.broadcast_to(jnp.mean(gradient, axes, keepdims=True), gradient.shape)
-    squares = jnp.sum(standardized**2, axes, keepdims=True)
-    along = jnp.sum(standardized * gradient, axes, keepdims=True) / jnp.where(squares > 0, squares, 1)
-    return jnp.stack([mean, along * standardized, gradient - mean - along * standardized])
 
 
 def part_rows(measured: CarriedBack, epsilon: float) -> list[dict[str, Any]]:

@@ -1,11 +1,9 @@
 """How is a flow trained on two classes of images? Options, recipe, batches, and the samples of every epoch."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import jax
@@ -27,9 +25,9 @@ from bnjax.normalizers import (
     lp_norm,
     noisy_batch_norm,
 )
-from bnjax.reporting.records import replacing
 from bnjax.training import Recipe, TrainState
 from experiments.networks import ImageOptions
+from experiments.observed import trained_and_observed
 
 # Inside the networks and inside the flow; None stands for one mean and one scale of the whole batch.
 NORMALIZERS: dict[str, tuple[Normalizer, Normalizer | None]] = {
@@ -163,33 +161,26 @@ def trained_flow(
     advance: Callable[[str, Mapping[str, float]], None],
 ) -> TrainedFlow:
     """Train one flow, or go on from the checkpoints and samples that a run under the same options left."""
-    name = "-".join(map(str, which.values()))
-    directory = config.checkpoints_of(name)
-    assert directory is not None, "main always gives an output"
     size = train_data.images.shape[1:3]
 
-    def file_of(epoch: int) -> Path:
-        return directory / "samples" / f"{epoch}.json"
-
-    def observe(epoch: int, state: TrainState) -> None:
+    def samples_of(_: int, state: TrainState) -> list[Any]:
         variables = {"params": state.params, "batch_stats": state.stats}
         drawn = np.nan_to_num(_sampled(recipe.model, variables, jax.random.key(config.seed), size))
-        with replacing(file_of(epoch)) as temporary:
-            temporary.write_text(json.dumps(np.round(np.clip(drawn, 0, 1), 3).tolist()), encoding="utf-8")
+        return np.round(np.clip(drawn, 0, 1), 3).tolist()
 
-    state, history = config.trained(
+    (state, history), samples = trained_and_observed(
+        config,
+        "-".join(map(str, which.values())),
         recipe,
         train_data,
         test_data,
         order=partial(repeated_batches, config),
         seed=which["seed"],
-        directory=directory,
-        report=partial(advance, name),
-        observe=observe,
+        advance=advance,
+        observe=samples_of,
     )
     shown = sorted({round(config.epochs * step / 4) for step in range(5)})
-    samples = [{"epoch": epoch, "images": json.loads(file_of(epoch).read_text(encoding="utf-8"))} for epoch in shown]
-    return TrainedFlow(state, history, samples)
+    return TrainedFlow(state, history, [{"epoch": epoch, "images": samples[epoch]} for epoch in shown])
 
 
 @partial(jax.jit, static_argnums=(0, 3))

@@ -1,6 +1,22 @@
-"""What can be read off a network: its layers in the order of their application, and its features."""
+"""What can be read off a network: its layers, its features, and what becomes of gradients on their way through it."""
 
+from bnjax.measurements.blocked_share import BlockedShare, GradientParts, blocked_shares, gradient_parts
+from bnjax.measurements.covariate_shift import CovariateShift, internal_covariate_shift, parameter_order
 from bnjax.measurements.features import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.measurements.layers import AppliedLayer, applied_layers, layer_names
 
-__all__ = ["AppliedLayer", "applied_layers", "last_layer_inputs", "layer_names", "neighbour_accuracy", "t_sne"]
+__all__ = [
+    "AppliedLayer",
+    "BlockedShare",
+    "CovariateShift",
+    "GradientParts",
+    "applied_layers",
+    "blocked_shares",
+    "gradient_parts",
+    "internal_covariate_shift",
+    "last_layer_inputs",
+    "layer_names",
+    "neighbour_accuracy",
+    "parameter_order",
+    "t_sne",
+]

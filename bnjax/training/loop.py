@@ -67,8 +67,9 @@ def train(
         seed: the seed of everything random: weights, order, dropout, noise, augmentation.
         directory: the run's folder; None keeps nothing. One process at a time may use it.
         report: called with each epoch's row of the history.
-        observe: called with epoch and state before the first epoch (as 0) and after every one, unless it was trained by
-            an earlier call; the state's memory is used again afterwards.
+        observe: called with epoch and state before the first epoch (as 0) and after every one, unless an earlier call
+            saved it; the state's memory is used again afterwards. What it keeps in files is whole: an epoch is saved
+            once it was observed.
 
     Raises:
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
@@ -107,11 +108,11 @@ def train(
             "dropped": batches.dropped,
         }
         history = [*history, row]
+        observe(epoch, state)  # Before it is saved: what is saved was observed, also if the run is killed in between.
         if checkpoints and directory:
             checkpoints.save(epoch, state, history)
             write_csv(directory / "metrics.csv", history)
         report(row)
-        observe(epoch, state)
     return Trained(state, history)
 
 

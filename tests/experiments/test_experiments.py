@@ -46,6 +46,17 @@ COLUMNS = {
     },
     "experiments.layer_gradients": {"normalizer", "batches", "layer", "name", "squared_gradient", "std", "accuracy"},
     "experiments.performance": {"model", "normalizer", "learning_rate", "test_accuracy", "test_accuracy_std", "seeds"},
+    "experiments.smoothness": {
+        "normalizer",
+        "step",
+        "loss",
+        "loss_range",
+        "distance_max",
+        "smoothness",
+        "smoothness_std",
+        "curvature",
+        "seeds",
+    },
     "experiments.four_losses": {"normalizer", "first", "second", "mean", "std", "batches"},
     "experiments.off_diagonal": {"model", "recipe", "coordinates", "part", "mean", "std", "features", "accuracy"},
     "experiments.linear_part": {

@@ -1,0 +1,99 @@
+"""How much does a layer's gradient change when the layers below it move? Internal covariate shift, as optimization."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float
+
+
+class CovariateShift(NamedTuple):
+    """How the gradient G of each layer changes into G' when all layers before it have taken a step.
+
+    Attributes:
+        distance: ‖G' - G‖.
+        cosine: ⟨G', G⟩ / (‖G'‖ ‖G‖); 0 where one of them is 0.
+        norm: ‖G‖.
+    """
+
+    distance: Float[Array, " layers"]
+    cosine: Float[Array, " layers"]
+    norm: Float[Array, " layers"]
+
+
+def parameter_order(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **options: Any) -> list[str]:
+    """Return which modules hold parameters, in the order of their first application; nothing is computed.
+
+    Args:
+        model: any linen module.
+        variables: its parameters and statistics.
+        *inputs: what the model is applied to.
+        **options: further arguments of the model, such as `mode="running"`.
+    """
+    holders = {"/".join(path[:-1]) for path in flatten_dict(variables["params"])}
+    names: list[str] = []
+
+    def noted(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext):
+        names.append("/".join(context.module.path))
+        return call(*args, **kwargs)
+
+    def apply(variables: Mapping[str, Any], *inputs: Array) -> Any:
+        with nn.intercept_methods(noted):
+            return model.apply(variables, *inputs, **options)
+
+    jax.eval_shape(apply, variables, *inputs)
+    return [name for name in dict.fromkeys(names) if name in holders]
+
+
+def internal_covariate_shift(
+    loss: Callable[[Any], Float[Array, ""]], params: Any, updated: Any, order: Sequence[str], layers: Sequence[str]
+) -> CovariateShift:
+    """Return how the gradient of each layer's kernel changes when everything before it is updated and it is not.
+
+    With θ before and θ' after a step, layer i has G = ∂L/∂W_i at θ and G' = ∂L/∂W_i at (θ'_1, …, θ'_{i-1}, θ_i, …), on
+    one batch (arXiv 1805.11604, definition 2.1). It takes one gradient for every layer, and one more.
+
+    Args:
+        loss: a function of the parameters alone, such as `batch_loss` returns.
+        params: θ, a dict as in the collection `params`.
+        updated: θ', likewise.
+        order: the modules with parameters, in the order of their application, such as `parameter_order` returns.
+        layers: those of them whose kernel is looked at.
+
+    Raises:
+        ValueError: a layer that is not in `order`, or parameters of a module that is not.
+    """
+    place = {name: index for index, name in enumerate(order)}
+    missing = [name for name in layers if name not in place]
+    before: dict[tuple[str, ...], Any] = flatten_dict(params)
+    after: dict[tuple[str, ...], Any] = flatten_dict(updated)
+    holders = {key: "/".join(key[:-1]) for key in before}
+    missing += [holder for holder in holders.values() if holder not in place]
+    if missing:
+        raise ValueError(f"every layer and every module with parameters needs to be in order, got {missing} besides")
+
+    def gradient_with(count: Array) -> dict[str, Array]:
+        """The kernels' gradients with the first `count` modules updated."""
+        mixed = {key: jnp.where(place[holders[key]] < count, after[key], leaf) for key, leaf in before.items()}
+        gradient = jax.grad(lambda flat: loss(unflatten_dict(flat)))(mixed)
+        return {name: gradient[(*name.split("/"), "kernel")] for name in layers}
+
+    counts = jnp.asarray([place[name] for name in layers])
+    original = gradient_with(jnp.asarray(0))
+
+    def shift(index: Array, count: Array) -> CovariateShift:
+        changed = gradient_with(count)
+        measured = [_compared(original[name], changed[name]) for name in layers]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *measured)
+
+    return jax.lax.map(lambda pair: shift(*pair), (jnp.arange(len(layers)), counts))
+
+
+def _compared(gradient: Array, changed: Array) -> CovariateShift:
+    norm, other = jnp.linalg.norm(gradient.ravel()), jnp.linalg.norm(changed.ravel())
+    product = norm * other
+    cosine = jnp.vdot(gradient, changed) / jnp.where(product > 0, product, 1)
+    return CovariateShift(jnp.linalg.norm((changed - gradient).ravel()), cosine, norm)

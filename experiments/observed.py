@@ -1,0 +1,66 @@
+"""How is something measured along a training run that may be killed and go on?"""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from bnjax.data import LabelledImages
+from bnjax.reporting.records import replacing
+from bnjax.training import Order, Recipe, Trained, TrainState
+from experiments.networks import ImageOptions
+
+
+class Observed(NamedTuple):
+    """A finished run and what was seen on its way.
+
+    Attributes:
+        trained: the run.
+        by_epoch: what `observe` returned, from before the first epoch to after the last.
+    """
+
+    trained: Trained
+    by_epoch: list[Any]
+
+
+def trained_and_observed(
+    config: ImageOptions,
+    name: str,
+    recipe: Recipe,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    *,
+    order: Order,
+    seed: int,
+    advance: Callable[[str, dict[str, Any]], None],
+    observe: Callable[[int, TrainState], Any],
+) -> Observed:
+    """Train one network, or go on from what a run under the same options left, and keep what is seen of every epoch.
+
+    Args:
+        config: the experiment's options; the run's folder lies in its `output`.
+        name: of the run.
+        recipe, train_data, test_data, order, seed: as in `train`.
+        advance: called with name and metrics after every epoch.
+        observe: `(epoch, state) -> value`, something that JSON can hold.
+    """
+    directory = config.checkpoints_of(name)
+    assert directory is not None, "main always gives an output"
+    folder = directory / "observed"
+
+    def keep(epoch: int, state: TrainState) -> None:
+        with replacing(folder / f"{epoch}.json") as temporary:
+            temporary.write_text(json.dumps(observe(epoch, state)), encoding="utf-8")
+
+    trained = config.trained(
+        recipe,
+        train_data,
+        test_data,
+        order=order,
+        seed=seed,
+        directory=directory,
+        report=partial(advance, name),
+        observe=keep,
+    )
+    files = [folder / f"{epoch}.json" for epoch in range(config.epochs + 1)]
+    return Observed(trained, [json.loads(file.read_text(encoding="utf-8")) for file in files])

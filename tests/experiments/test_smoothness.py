@@ -1,0 +1,121 @@
+"""What the smoothness experiment measures of a network is what single evaluations of its loss give."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bnjax.data import random_batches
+from bnjax.training import Recipe, initial_state
+from experiments.observed import trained_and_observed
+from experiments.smoothness import STEP_RANGE, STEP_SIZES, Config, _measured, _paired_tests, run, stretch_of_batches
+
+CONFIG = Config(model="mlp", batch_size=8, epochs=2, stretch=2, seeds=1, lanczos_steps=3, normalizers=("batch_norm",))
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Return what is measured before the first step, with the loss and the parameters it is measured of."""
+    data = CONFIG.load(train=True)
+    recipe = Recipe(CONFIG.network("batch_norm", data.classes), optax.sgd(CONFIG.learning_rate))
+    state = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
+    found = _measured(CONFIG, recipe, data, 0, 0, state)
+    chosen = np.random.default_rng([0, 0, 1]).choice(len(data.labels), CONFIG.batch_size, replace=False)
+
+    @jax.jit
+    def value_and_gradient(params):
+        def loss(params):
+            variables = {"params": params, "batch_stats": state.stats}
+            logits, _ = recipe.model.apply(
+                variables, jnp.asarray(data.images[chosen]), mode="batch", mutable=["batch_stats"]
+            )
+            return optax.softmax_cross_entropy_with_integer_labels(logits, data.labels[chosen]).mean()
+
+        return jax.value_and_grad(loss)(params)
+
+    return found, value_and_gradient, state.params
+
+
+def test_every_point_along_the_gradient_is_a_loss_and_a_gradient_of_its_own(measured):
+    found, value_and_gradient, params = measured
+    value, gradient = value_and_gradient(params)
+    assert found["point"]["loss"] == pytest.approx(float(value), rel=1e-5)
+    rows = found["landscape"]
+    assert [row["step_size"] for row in rows] == pytest.approx(
+        list(CONFIG.learning_rate * np.geomspace(*STEP_RANGE, STEP_SIZES))
+    )
+    for row in rows:
+        moved = jax.tree.map(lambda leaf, slope, size=row["step_size"]: leaf - size * slope, params, gradient)
+        there, other = value_and_gradient(moved)
+        distance = float(optax.tree.norm(optax.tree.sub(other, gradient)))
+        assert row["loss"] == pytest.approx(float(there), rel=1e-4)
+        assert row["distance"] == pytest.approx(distance, rel=1e-3)
+        length = row["step_size"] * float(optax.tree.norm(gradient))
+        assert row["smoothness"] == pytest.approx(distance / length, rel=1e-3)
+
+
+def test_layers_and_normalizers_are_numbered_from_the_input_on(measured):
+    found, _, params = measured
+    kernels = [params[row["name"]]["kernel"].shape[0] for row in found["layers"]]
+    assert kernels[0] == 64
+    assert [row["layer"] for row in found["layers"]] == list(range(1, len(kernels) + 1))
+    assert found["layers"][0]["cosine"] == pytest.approx(1.0, abs=1e-6)
+    assert all(0 <= row["removed"] <= 1 for row in found["normalizers"])
+    assert len(found["normalizers"]) == len(kernels) - 1
+
+
+def test_a_run_that_was_killed_while_it_was_measured_has_seen_what_an_unbroken_one_has(tmp_path):
+    data = CONFIG.load(train=True).first(64)
+    recipe = Recipe(CONFIG.network("batch_norm", data.classes), optax.sgd(0.1))
+
+    def total(_, state):
+        return float(sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(state.params)))
+
+    def interrupted(epoch, state):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return total(epoch, state)
+
+    def observed(folder, observe):
+        config = dataclasses.replace(CONFIG, output=folder, epochs=3)
+        nothing = lambda *_: None  # noqa: E731
+        return trained_and_observed(
+            config, "a", recipe, data, data, order=random_batches, seed=0, advance=nothing, observe=observe
+        ).by_epoch
+
+    with pytest.raises(KeyboardInterrupt):
+        observed(tmp_path / "broken", interrupted)
+    assert observed(tmp_path / "broken", total) == observed(tmp_path / "whole", total)
+
+
+def test_the_same_seed_gives_all_normalizers_the_same_batches():
+    labels = np.zeros(20, np.int32)
+    one, other = (stretch_of_batches(3, labels, 8, np.random.default_rng([5, 1])) for _ in range(2))
+    np.testing.assert_array_equal(one.indices, other.indices)
+    assert one.indices.shape == (3, 8)
+    assert all(len(set(batch)) == 8 for batch in one.indices)
+    assert one.dropped == 20 - len(np.unique(one.indices))
+
+
+def test_seeds_are_compared_in_pairs():
+    noise = [0.0, 10.0, -7.0]
+    rows = [
+        {"normalizer": name, "seed": seed, "loss": noise[seed] + shift + 0.01 * seed * shift}
+        | dict.fromkeys(("loss_range", "distance_max", "smoothness", "curvature", "distance", "cosine"), shift)
+        for name, shift in (("none", 0.0), ("batch_norm", -1.0))
+        for seed in range(3)
+    ]
+    loss, other, *_ = _paired_tests(rows, rows, ("none", "batch_norm"))
+    assert loss["measure"] == "loss"
+    assert loss["difference"] == pytest.approx(-1.01)
+    assert loss["p"] < 1e-3
+    assert loss["seeds"] == 3
+    assert other["p"] is None, "without a spread there is no test"
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_training():
+    with pytest.raises(ValueError, match="--batch-size needs to be at most the 5 training images, got 8"):
+        run(dataclasses.replace(CONFIG, train_images=5))
