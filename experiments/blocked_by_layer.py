@@ -17,9 +17,10 @@ of a feature: the blocked directions are two of m.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,8 @@ METRICS = ("survival", "predicted", "share", "blocked_share", "variance_min", "v
 @dataclass(frozen=True)
 class Config(DataOptions):
     """Carry the blocked parts of the gradient back through every batch normalization of a network."""
+
+    least: ClassVar[Mapping[str, int]] = {**DataOptions.least, "rows": 3}  # Two of them have nothing but blocked parts.
 
     model: ModelName = "vgg_a_narrow"
     """The network."""
@@ -238,9 +241,12 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
         lines.append(
             {
                 "layer": layer,
-                **{key: practice[key] for key in ("name", "dead", "variance_min", "variance_median", "predicted")},
+                "dead": practice["dead"],
+                "min σ²": practice["variance_min"],
+                "median σ²": practice["variance_median"],
+                "theory": practice["predicted"],
                 **{name: rows["yhat", "random", *precision]["survival"] for name, precision in PRECISIONS.items()},
-                **{f"blocked, {kind}": rows["yhat", kind, EPSILON, "float32"]["blocked_share"] for kind in ORDERS},
+                **{f"blocked {kind}": rows["yhat", kind, EPSILON, "float32"]["blocked_share"] for kind in ORDERS},
                 "2 / m": 2 / practice["entries"],
             }
         )

@@ -204,7 +204,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
         f"over {config['seeds']} seeds from {config['seed']}; float64, ε = 1e-5, by which ε / (σ² + ε) of each "
         f"feature is left of the diagonal term; expansion at ŷ = {EXPANSION_POINT:g}",
     )
-    return {"survival": draw(log_y=True, floor=1e-6), "survival_linear": draw()}
+    return {"survival": draw(log_y=True, floor=ROUNDING), "survival_linear": draw()}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
 
@@ -66,16 +67,24 @@ class Options:
     least: ClassVar[Mapping[str, int]] = {"seed": 0}
 
     def __post_init__(self) -> None:
-        """Checks that whole numbers are counts (from 1 or `least` on), no list is empty or repeats, the seed fits."""
+        """Checks that numbers are in range, no list is empty or repeats a value, and the seeds fit.
+
+        Whole numbers are counts, from 1 or `least` on; others are finite and not negative.
+        """
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), self.least.get(field.name, 1)
             if type(value) is int and value < least:
                 raise ValueError(f"--{field.name.replace('_', '-')} needs to be at least {least}, got {value}")
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(number, float) and not 0 <= number < float("inf") for number in numbers):
+                name = field.name.replace("_", "-")
+                raise ValueError(f"--{name} needs to be finite and not negative, got {' '.join(map(str, numbers))}")
             if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
                 name = field.name.replace("_", "-")
                 raise ValueError(f"--{name} needs at least one value and none twice, got {' '.join(map(str, value))}")
-        if self.seed >= 2**32:
-            raise ValueError(f"--seed needs to be below 2**32, got {self.seed}")
+        last = self.seed + getattr(self, "seeds", 1) - 1
+        if last >= 2**32:
+            raise ValueError(f"--seed needs to be below 2**32, and so every further seed, got {self.seed} to {last}")
 
     def smoke_sized(self) -> Self:
         """Returns these options at the sizes of ``--smoke``; options given on the command line beside it win."""
@@ -137,6 +146,8 @@ def main(
     try:
         require_free(directory)
         directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=directory):
+            pass  # Better refused now than when the results are there.
     except OSError as error:
         _exit(2, f"error: {error}")
     try:
@@ -156,7 +167,7 @@ def main(
         record = Record(name, settings, origin, results)
         complaint = _publish(directory, record, figures)
     except KeyboardInterrupt:
-        _exit(130, "interrupted: no result was written")
+        _exit(130, "interrupted: no result.json was written")
     except (ValueError, TypeError, OSError, ArithmeticError) as error:  # The last: a loss that is not finite.
         _exit(2, f"error: {error} {_place(error)}")
     finally:

@@ -106,7 +106,8 @@ def _joint_jacobian(model: RealNVP, state: TrainState, data: LabelledImages) -> 
     apply: Any = model.apply
 
     def encoded(images: Array) -> tuple[Array, Array]:
-        (latents, counted), _ = apply(variables, images, mode="batch", method="encode", mutable=["batch_stats"])
+        options: Any = {"mode": "batch", "method": "encode", "mutable": ["batch_stats"]}
+        (latents, counted), _ = apply(variables, images, rngs={"noise": jax.random.key(0)}, **options)
         return jnp.concatenate([latent.ravel() for latent in latents]), jnp.sum(counted)
 
     jacobian, counted = jax.jit(jax.jacfwd(encoded, has_aux=True))(images)
@@ -157,8 +158,8 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             x_label=f"α, share of class {config['positive']} in the mixture (0: class {config['negative']})",
             y_label="log-likelihood (nats per dimension)",
             title="What the flow says of mixtures of two classes",
-            caption=f"{setting}; mean and standard deviation over {config['pairs']} pairs of test images, both "
-            f"the mean over {seeds}; running statistics",
+            caption=f"{setting}; mean and standard deviation over {config['pairs']} pairs of test images, "
+            f"drawn with replacement, both the mean over {seeds}; running statistics",
         ),
         "bits_per_dimension": lines(
             over_seeds(results["curves"], ("normalizer", "epoch"), ("bits_per_dimension",)),

@@ -37,7 +37,7 @@ NORMALIZERS: dict[str, tuple[Normalizer, Normalizer | None]] = {
     "batch_renorm": (batch_renorm(), batch_renorm()),
     "detached_batch_norm": (detached_batch_norm(), detached_batch_norm()),
     "frozen_batch_norm": (batch_norm(), frozen_batch_norm()),
-    "ghost_batch_norm": (ghost_batch_norm(ghost_size=16), ghost_batch_norm(ghost_size=16)),
+    "ghost_batch_norm": (ghost_batch_norm(ghost_size=4), ghost_batch_norm(ghost_size=4)),
     "l1_norm": (lp_norm(p=1), lp_norm(p=1)),
     "noisy_batch_norm": (noisy_batch_norm(), batch_norm()),
 }
@@ -105,7 +105,7 @@ class Config(ImageOptions):
                     f"--{name} {getattr(self, name)} has {count} {part} images, fewer than the {needed} needed; choose "
                     "another class" + (" or a smaller --batch-size" if train else "")
                 )
-        name = f"classes {self.positive} and {self.negative} of {data.name}"
+        name = f"the {len(labels):,} images of classes {self.positive} and {self.negative} of {data.name}"
         return LabelledImages(data.images[chosen], labels, name, 2)
 
 

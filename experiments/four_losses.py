@@ -11,10 +11,11 @@ docs/theory.md, T1, T2): the table has ‖∇_i − ∇_j‖ / ‖∇_i‖ of th
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,8 @@ PASSES = 1e-3
 @dataclass(frozen=True)
 class Config(DataOptions):
     """Add terms to the loss at the normalizer's output and compare the gradients before it."""
+
+    least: ClassVar[Mapping[str, int]] = {**DataOptions.least, "batch_size": 3}  # Of two rows all is blocked.
 
     normalizers: tuple[NormalizerName, ...] = ("batch_norm", "layer_norm")
     """The normalizers, with ε = 0."""

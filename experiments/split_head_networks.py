@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from bnjax.data import LabelledImages
+from bnjax.data import LabelledImages, random_batches
 from bnjax.derivatives import cross_entropy_head, expand
 from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm
@@ -99,7 +99,7 @@ def trained_networks(
         (name, how, Recipe(MODELS[name](norm=batch_norm(), classes=train_data.classes), OPTIMIZERS[how]))
         for name, how in product(config.models, config.recipes)
     ]
-    options = {"batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
+    options = {"batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed, "order": random_batches}
     for name, how, recipe in runs:
         if config.checkpoints:
             require_resumable(config.checkpoints / f"{name}-{how}", recipe, *data[name], **options)

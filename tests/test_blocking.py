@@ -5,6 +5,7 @@ import math
 import sys
 from contextlib import contextmanager
 from itertools import cycle, product
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -353,7 +354,7 @@ def test_matfree_takes_the_operator():
     case = CASES["tanh_rows_off_center"]
     operator = bnjax.term_hessian(case.loss, case.normalizer, *case.data, term="off_diagonal", **case.options)
     size = operator.shape[0]
-    found = decomp.tridiag_sym(4)(lambda vector: operator @ vector, jnp.cos(jnp.arange(size)))
+    found: Any = decomp.tridiag_sym(4)(lambda vector: operator @ vector, jnp.cos(jnp.arange(size)))
     basis, matrix = found.Q_tall, found.J_small
     assert_close(basis.T @ operator.dense() @ basis, matrix, order=3, scale=10.0)
 

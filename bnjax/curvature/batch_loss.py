@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from bnjax.normalizers.normalizer import Mode
-from bnjax.training.step import Loss
+from bnjax.training.step import Loss, mean_over_rows
 
 
 def batch_loss(
@@ -35,12 +34,17 @@ def batch_loss(
         loss: `(outputs, labels) -> losses`, one a row; of a classifier the outputs are logits.
         mode: whose statistics: the batch's own ("batch") or the running ones ("running").
         rngs: keys of what is random in the model (`dropout`, `noise`); the same at every call.
+
+    Raises:
+        ValueError: no images, not as many labels, or, when it is called, a loss that is not one number a row.
     """
+    if len(images) != len(labels) or not len(labels):
+        raise ValueError(f"a batch needs as many images as labels, got {len(images)} and {len(labels)}")
 
     def of_params(params: Any) -> Array:
         variables = {"params": params, "batch_stats": stats}
         apply: Any = model.apply
         outputs, _ = apply(variables, images, mode=mode, mutable=["batch_stats"], rngs=rngs)
-        return jnp.mean(loss(outputs, labels))
+        return mean_over_rows("loss", loss(outputs, labels), labels)
 
     return of_params

@@ -9,6 +9,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 from matfree import decomp
 
+from bnjax.curvature.hessian_product import flattened
+
 
 class RitzValues(NamedTuple):
     """What Lanczos' method finds of a symmetric matrix H from one start vector v, ‖v‖ = 1.
@@ -20,23 +22,27 @@ class RitzValues(NamedTuple):
         error_bounds: within this distance of each value lies an eigenvalue of H, up to rounding.
     """
 
-    values: Float[Array, " steps"]
-    weights: Float[Array, " steps"]
-    error_bounds: Float[Array, " steps"]
+    values: Float[Array, "*starts steps"]
+    weights: Float[Array, "*starts steps"]
+    error_bounds: Float[Array, "*starts steps"]
 
 
 def ritz_values(hessian_product: Callable[[Any], Any], start: Any, *, steps: int) -> RitzValues:
     """Return the Ritz values of so many products with a symmetric matrix, fully reorthogonalized.
 
+    Where the products with the start span fewer dimensions than there are steps, exactly and not only up to rounding
+    (the matrix is 0 or the identity, the start is one of its eigenvectors), there is no next direction: all is NaN.
+
     Args:
         hessian_product: `direction ↦ H direction`, trees like `start`.
-        start: where to begin, of any length; random for the whole spectrum.
+        start: where to begin, not 0, of any length whose square is a number; random for the whole spectrum.
         steps: products to take; so many vectors of the size of `start` are kept.
 
     Raises:
+        TypeError: a start that is not all floating-point numbers.
         ValueError: no step, or more steps than `start` has numbers.
     """
-    flat, unravel = ravel_pytree(start)
+    flat, unravel = flattened(start)
     if not 1 <= steps <= flat.size:
         raise ValueError(f"steps needs to be between 1 and the {flat.size} numbers of the start, got {steps}")
 
@@ -58,10 +64,15 @@ def spectral_density(
     al., arXiv 1901.10159, algorithm 2); it integrates to 1.
 
     Args:
-        ritz: of random starts, stacked along the first axis.
+        ritz: of random starts, at least 2, stacked along the first axis.
         at: where to evaluate it.
-        width: standard deviation of the Gaussian, in the units of the eigenvalues.
+        width: standard deviation of the Gaussian, in the units of the eigenvalues, positive.
+
+    Raises:
+        ValueError: Ritz values of fewer than 2 starts.
     """
+    if ritz.values.ndim != 2 or len(ritz.values) < 2:
+        raise ValueError(f"a density needs Ritz values (starts, steps) of 2 starts or more, got {ritz.values.shape}")
     of_starts = jax.vmap(lambda values, weights: jax.scipy.stats.norm.pdf(at[:, None], values, width) @ weights)(
         ritz.values, ritz.weights
     )

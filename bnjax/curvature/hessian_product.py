@@ -4,9 +4,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 ScalarLoss = Callable[[Any], Float[Array, ""]]
+
+
+def flattened(params: Any) -> tuple[Float[Array, " size"], Callable[[Array], Any]]:
+    """Return a tree's numbers as one vector, and the function that makes such a tree of a vector.
+
+    Raises:
+        TypeError: a leaf of other than floating-point numbers: a vector has no place in it.
+    """
+    kinds = {str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(params)}
+    if not all(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
+        raise TypeError(f"all parameters need to be floating-point numbers, got {', '.join(sorted(kinds))}")
+    return ravel_pytree(params)
 
 
 class LinearizedGradient(NamedTuple):

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from bnjax.curvature.hessian_product import flattened
+
 
 class TraceEstimate(NamedTuple):
     """An estimate of a trace.
@@ -38,9 +40,10 @@ def trace(
         samples: of the rest, at least 2.
 
     Raises:
+        TypeError: parameters that are not all floating-point numbers.
         ValueError: a rank that is not between 1 and the number of parameters, or fewer than 2 samples.
     """
-    flat, unravel = ravel_pytree(like)
+    flat, unravel = flattened(like)
     if not 1 <= rank <= flat.size:
         raise ValueError(f"rank needs to be between 1 and the {flat.size} numbers of the parameters, got {rank}")
     if samples < 2:

@@ -37,6 +37,9 @@ def layer_norm(*, epsilon: float = 1e-5, affine: bool = True, feature_axis: int 
         epsilon=epsilon,
         affine=learned_affine(feature_axis=feature_axis, learned=affine),
         check=lambda x: check_group_size(
-            x.shape[feature_axis], "row and position", "layer_norm", remedy="it needs at least 2 features"
+            x.shape[feature_axis],
+            "row and position",
+            "layer_norm",
+            remedy="it needs at least 2 features; group_norm(groups=1) takes an image whole",
         ),
     )

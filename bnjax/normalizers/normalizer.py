@@ -6,7 +6,7 @@ Every normalizer of the library is one `standardize` function, handed to `build_
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Literal, NamedTuple, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ Params = dict[str, Array]
 Stats = dict[str, Array]
 
 P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class Standardized(NamedTuple):
@@ -68,6 +67,7 @@ class Normalizer(NamedTuple):
         affine: `affine(params, x, *, mode, key) -> Affine`, the phase after it, as slope and offset.
         check: `check(x)` raises on input that the normalizer can't take statistics of; `apply` calls it where it does.
             Values that are being traced (under `jax.jit`, `jax.grad`, …) can't be looked at; shapes are checked always.
+        settings: the options that it was made with and that are not the usual ones, as text such as `epsilon=0.001`.
     """
 
     name: str
@@ -77,10 +77,11 @@ class Normalizer(NamedTuple):
     standardize: Standardize
     affine: Callable[..., Affine]
     check: Callable[[ArrayLike], None]
+    settings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Return the name, and the features' axis."""
-        return f"<normalizer {self.name}, feature_axis={self.feature_axis}>"
+        """Return the name and the settings, by which runs are told apart."""
+        return f"<normalizer {', '.join((self.name, *self.settings))}>"
 
 
 def build_normalizer(
@@ -164,19 +165,26 @@ def build_normalizer(
     return Normalizer(name, feature_axis, init, apply, standardize, affine.evaluate, check_input)
 
 
-def memoized(factory: Callable[P, T]) -> Callable[P, T]:
+def memoized(factory: Callable[P, Normalizer]) -> Callable[P, Normalizer]:
     """Let equal arguments give the same normalizer, so that a function compiled for it is compiled once."""
-    signature, cached = inspect.signature(factory), functools.lru_cache(maxsize=None)(factory)
+    signature = inspect.signature(factory)
+    usual = {name: parameter.default for name, parameter in signature.parameters.items()}
+
+    @functools.cache
+    def cached(**options: Any) -> Normalizer:
+        settings = tuple(f"{name}={value!r}" for name, value in options.items() if value is not usual[name])
+        make: Callable[..., Normalizer] = factory
+        return make(**options)._replace(settings=settings)
 
     @functools.wraps(factory)
-    def same(*args: P.args, **kwargs: P.kwargs) -> T:
+    def same(*args: P.args, **kwargs: P.kwargs) -> Normalizer:
         try:
             arguments = signature.bind(*args, **kwargs)
         except TypeError as error:
             options = ", ".join(f"{name}=" for name in signature.parameters)
             raise TypeError(f"{factory.__name__}() takes the keywords {options}: {error}") from None
         arguments.apply_defaults()
-        return cached(*arguments.args, **arguments.kwargs)
+        return cached(**arguments.arguments)
 
     return same
 

@@ -1,13 +1,19 @@
 """Can this run be trained, and is it the one that a folder holds? What is checked before the first step."""
 
+import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
+import optax
 
-from bnjax.data import LabelledImages
+from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import replacing
+from bnjax.training.state import initial_state
 from bnjax.training.step import Recipe
 
 RUN_FILE = "run.json"
@@ -20,8 +26,8 @@ def check_run(
 
     Raises:
         TypeError: a recipe that is not hashable.
-        ValueError: images and labels of different number or none, images that are not finite floats, labels that are no
-            classes of the data, and numbers out of range.
+        ValueError: images and labels of different number or none, training and test images of different shape, images
+            that are not finite floats, labels that are no classes of the data, and numbers out of range.
     """
     for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
         if value < least:
@@ -32,6 +38,9 @@ def check_run(
         raise TypeError(f"a recipe needs to be hashable: {error}; give the model tuples in place of lists") from None
     for part, data in (("training", train_data), ("test", test_data)):
         _check_data(part, data, train_data.classes)
+    shapes = [np.shape(data.images)[1:] for data in (train_data, test_data)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"training and test images need to be of one shape, got {shapes[0]} and {shapes[1]}")
 
 
 def _check_data(part: str, data: LabelledImages, classes: int) -> None:
@@ -49,12 +58,37 @@ def _check_data(part: str, data: LabelledImages, classes: int) -> None:
         )
 
 
+def check_batches(batches: Batches, rows: int) -> None:
+    """Raise ValueError unless an epoch has a batch, and all of its rows exist; JAX itself would take others instead."""
+    indices = np.asarray(batches.indices)
+    if indices.ndim != 2 or not indices.size:
+        raise ValueError(f"an epoch's order needs to be rows (steps, batch_size), got the shape {indices.shape}")
+    if indices.min() < 0 or indices.max() >= rows:
+        raise ValueError(
+            f"an epoch's order needs rows from 0 to {rows - 1}, got some from {indices.min()} to {indices.max()}"
+        )
+
+
 def identity_of(
-    recipe: Recipe, train_data: LabelledImages, test_data: LabelledImages, *, batch_size: int, seed: int
+    recipe: Recipe,
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    *,
+    order: Callable[..., Any],
+    batch_size: int,
+    seed: int,
 ) -> dict[str, Any]:
-    """Return what tells one run from another, as far as it can be written down: not optimizer, loss and order."""
+    """Return what tells one run from another, as far as it can be written down.
+
+    Functions are told apart by their names and given options, the order of batches by those it gives for the seed 0,
+    and the optimizer by its first three steps: a schedule that begins alike is not seen to differ.
+    """
+    batches = np.asarray(order(train_data.labels, batch_size, np.random.default_rng(0)).indices, np.int64)
     return {
         "model": repr(recipe.model),
+        "optimizer": _first_steps(recipe, train_data.images[:2]),
+        "loss, augmentation, score": [_name(made) for made in (recipe.loss, recipe.augment, recipe.score)],
+        "order": hashlib.sha256(batches.tobytes()).hexdigest()[:12],
         "training images": [train_data.name, *np.shape(train_data.images)],
         "test images": [test_data.name, *np.shape(test_data.images)],
         "batch_size": batch_size,
@@ -62,12 +96,40 @@ def identity_of(
     }
 
 
+def _first_steps(recipe: Recipe, images: np.ndarray) -> list[str]:
+    """Return the lengths of an optimizer's first steps on a single number in place of every parameter."""
+    state = jax.eval_shape(partial(initial_state, recipe.model, recipe.optimizer), jax.random.key(0), images)
+    params = jax.tree.map(lambda leaf: np.full((1,) * leaf.ndim, 0.5, leaf.dtype), state.params)
+
+    @jax.jit
+    def lengths(params: Any) -> list[jax.Array]:
+        state, found = recipe.optimizer.init(params), []
+        for slope in (0.1, -0.2, 0.4):
+            gradient = jax.tree.map(lambda leaf, slope=slope: slope + 0 * leaf, params)
+            step, state = recipe.optimizer.update(gradient, state, params)
+            params, found = optax.apply_updates(params, step), [*found, optax.tree.norm(step)]
+        return found
+
+    return [f"{float(length):.4g}" for length in lengths(params)]
+
+
+def _name(made: Any) -> str:
+    """Return the name of a function and the options that were bound to it, without its place in memory."""
+    if isinstance(made, partial):
+        bound = [*map(repr, made.args), *(f"{key}={value!r}" for key, value in made.keywords.items())]
+        return f"{_name(made.func)}({', '.join(bound)})"
+    return getattr(made, "__qualname__", repr(made))
+
+
 def require_same_run(directory: Path, identity: dict[str, Any]) -> None:
     """Raise ValueError if a folder is for another run, by its `run.json`; a folder without one is for any."""
     path = directory / RUN_FILE
     if not path.exists():
         return
-    held = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        held = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove {directory} to train anew") from None
     differing = [
         f"{key} {held.get(key)!r} instead of {value!r}" for key, value in identity.items() if held.get(key) != value
     ]

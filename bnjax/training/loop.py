@@ -12,7 +12,7 @@ from jaxtyping import Int
 from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
-from bnjax.training.checks import check_run, identity_of, record_run, require_same_run
+from bnjax.training.checks import check_batches, check_run, identity_of, record_run, require_same_run
 from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Recipe, evaluate, train_epoch
 
@@ -74,14 +74,17 @@ def train(
     Raises:
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
         TypeError: a recipe that is not hashable.
-        ValueError: images and labels that do not fit together, a loss that is not one number a row, and a folder that
-            holds another run or one of more epochs.
+        ValueError: images and labels that do not fit together, batches of rows that there are not, a loss or score that
+            is not one number a row, and a folder that holds another run or one of more epochs. Runs are told apart by
+            model, data, batch size, seed, the names of loss, score and augmentation, the batches that the order gives
+            for one seed, and the optimizer's first three steps.
     """
     check_run(recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
     directory = Path(directory) if directory else None
     if directory:
-        require_resumable(directory, recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
-        record_run(directory, identity_of(recipe, train_data, test_data, batch_size=batch_size, seed=seed))
+        run = {"order": order, "batch_size": batch_size, "seed": seed}
+        require_resumable(directory, recipe, train_data, test_data, epochs=epochs, **run)
+        record_run(directory, identity_of(recipe, train_data, test_data, **run))
     train_images, train_labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
     test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
     state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
@@ -96,6 +99,7 @@ def train(
         observe(0, state)
     for epoch in range(len(history) + 1, epochs + 1):
         batches = order(train_data.labels, batch_size, np.random.default_rng([seed, epoch]))
+        check_batches(batches, len(train_data.labels))
         state, steps = train_epoch(recipe, state, train_images, train_labels, jnp.asarray(batches.indices))
         test = evaluate(recipe, state, test_images, test_labels)
         _require_finite(steps.loss, state, test.loss, epoch, directory)
@@ -122,6 +126,7 @@ def require_resumable(
     train_data: LabelledImages,
     test_data: LabelledImages,
     *,
+    order: Order,
     batch_size: int,
     epochs: int,
     seed: int,
@@ -131,7 +136,8 @@ def require_resumable(
     Nothing is written: where several networks are to be trained, all their folders can be looked at before the first.
     Arguments as in `train`.
     """
-    require_same_run(directory, identity_of(recipe, train_data, test_data, batch_size=batch_size, seed=seed))
+    identity = identity_of(recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed)
+    require_same_run(directory, identity)
     if not (directory / CHECKPOINTS).is_dir():
         return
     held = Checkpoints(directory / CHECKPOINTS, best_by=f"test_{recipe.score.__name__}").epochs()

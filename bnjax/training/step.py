@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from bnjax.training.state import TrainState
 
@@ -69,7 +69,7 @@ def train_step(
     (loss, (stats, outputs)), gradient = of_params(state.params, recipe, state.stats, images, labels, rngs)
     updates, optimizer_state = recipe.optimizer.update(gradient, state.optimizer_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = Metrics(loss, jnp.mean(recipe.score(outputs, labels)))
+    metrics = Metrics(loss, mean_over_rows("score", recipe.score(outputs, labels), labels))
     return TrainState(state.step + 1, state.key, params, stats, optimizer_state), metrics
 
 
@@ -84,13 +84,22 @@ def mean_loss(
     apply: Any = recipe.model.apply
     variables = {"params": params, "batch_stats": stats}
     outputs, updated = apply(variables, images, mode="batch", mutable=["batch_stats"], rngs=rngs)
-    losses = jnp.asarray(recipe.loss(outputs, labels))
-    if losses.shape != labels.shape:
+    return mean_over_rows("loss", recipe.loss(outputs, labels), labels), (updated.get("batch_stats", {}), outputs)
+
+
+def mean_over_rows(name: str, values: ArrayLike, labels: Int[Array, " n"]) -> Float[Array, ""]:
+    """Return the mean of a loss or score.
+
+    Raises:
+        ValueError: it is not one number a row.
+    """
+    values = jnp.asarray(values)
+    if values.shape != labels.shape:
         raise ValueError(
-            f"the loss of {len(labels)} rows needs the shape {labels.shape}, one number a row, got {losses.shape}; do "
-            "not average"
+            f"the {name} of {len(labels)} rows needs the shape {labels.shape}, one number a row, got {values.shape}; "
+            "do not average"
         )
-    return jnp.mean(losses), (updated.get("batch_stats", {}), outputs)
+    return jnp.mean(values)
 
 
 def train_epoch(
@@ -156,7 +165,8 @@ def evaluate(
         image, label = row
         variables = {"params": state.params, "batch_stats": state.stats}
         outputs: Any = recipe.model.apply(variables, image[None], mode="running")
-        return Metrics(recipe.loss(outputs, label[None])[0], recipe.score(outputs, label[None])[0])
+        made = {"loss": recipe.loss, "score": recipe.score}
+        return Metrics(*(mean_over_rows(name, of(outputs, label[None]), label[None]) for name, of in made.items()))
 
     by_row = jax.lax.map(of_row, (images, labels), batch_size=batch_size)
     return jax.tree.map(jnp.mean, by_row)

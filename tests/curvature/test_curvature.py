@@ -162,3 +162,25 @@ def test_steps_ranks_and_samples_that_cannot_be_are_refused():
         trace(product, jnp.ones(3), jax.random.key(0), rank=4)
     with pytest.raises(ValueError, match="samples needs to be at least 2"):
         trace(product, jnp.ones(3), jax.random.key(0), rank=1, samples=1)
+
+
+def test_a_batch_loss_of_other_than_one_number_a_row_is_refused():
+    images, labels = jnp.ones((4, 3)), jnp.zeros(4, int)
+    model = MLP((2,), classes=1)
+    variables = model.init(jax.random.key(0), images)
+    loss = batch_loss(model, {}, images, labels, loss=lambda outputs, labels: (outputs - labels) ** 2)
+    with pytest.raises(ValueError, match=r"the loss of 4 rows needs the shape \(4,\), .* got \(4, 4\)"):
+        loss(variables["params"])
+    with pytest.raises(ValueError, match="as many images as labels, got 0 and 0"):
+        batch_loss(model, {}, images[:0], labels[:0])
+
+
+def test_whole_numbers_among_the_parameters_and_a_single_start_are_refused():
+    mixed = {"a": jnp.ones(3), "b": jnp.ones(3, int)}
+    with pytest.raises(TypeError, match="floating-point numbers, got float64, int64"):
+        trace(lambda tree: tree, mixed, jax.random.key(0), rank=2)
+    with pytest.raises(TypeError, match="floating-point numbers"):
+        ritz_values(lambda tree: tree, mixed, steps=2)
+    alone = ritz_values(partial(jnp.matmul, jnp.diag(jnp.arange(4.0))), jnp.ones(4), steps=2)
+    with pytest.raises(ValueError, match="2 starts or more"):
+        spectral_density(alone, jnp.linspace(0, 1, 5), width=0.1)

@@ -199,7 +199,7 @@ main(run, Options, name="experiments.demo")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == "interrupted: no result was written\n"
+    assert errors == "interrupted: no result.json was written\n"
     assert not (tmp_path / "new").exists()
 
 
@@ -259,3 +259,40 @@ class Listed(Options):
 def test_a_list_that_is_empty_or_repeats_a_value_is_refused(rates):
     with pytest.raises(ValueError, match="--rates needs at least one value and none twice"):
         Listed(rates=rates)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-0.5"])
+def test_numbers_that_are_not_finite_or_negative_are_refused_before_anything_is_done(tmp_path: Path, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(
+            lambda _: {},
+            Rates,
+            name="experiments.demo",
+            args=["--rates", "1.0", value, "--output", str(tmp_path / "x")],
+        )
+    assert "--rates needs to be finite and not negative" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_last_of_several_seeds_needs_to_fit():
+    with pytest.raises(ValueError, match="got 4294967295 to 4294967296"):
+        Rates(seed=2**32 - 1, seeds=2)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_run(capsys):
+    def run(_):
+        raise AssertionError("the run has begun")
+
+    with pytest.raises(SystemExit, match="2"):
+        main(run, Options, name="experiments.demo", args=["--output", "/proc/self"])
+    assert "error: " in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Rates(Options):
+    """Options with numbers that are no counts."""
+
+    rates: tuple[float, ...] = (0.1,)
+    """Some rates."""
+    seeds: int = 1
+    """Runs."""

@@ -3,10 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from bnjax.models.flow import RealNVP
 from bnjax.normalizers import batch_norm, layer_norm
+from bnjax.training import initial_state
+from experiments.flow import _joint_jacobian
 from experiments.flow_training import (
     LENGTH_DECAY,
     NORMALIZERS,
@@ -34,7 +37,7 @@ def test_a_class_with_fewer_images_than_a_batch_or_none_at_all_is_refused():
 def test_both_classes_are_labelled_and_named():
     data = Config(positive=1, negative=0).pair_of_classes(train=False)
     assert set(data.labels) == {0, 1}
-    assert data.name.startswith("classes 1 and 0 of digits")
+    assert data.name.startswith(f"the {len(data.labels)} images of classes 1 and 0 of digits")
 
 
 @pytest.mark.parametrize("kind", ["random", "single_class"])
@@ -78,3 +81,14 @@ def test_norms_without_statistics_share_one_mean_and_scale_inside_the_flow():
     assert flow.whole_batch
     assert flow.flow_norm == batch_norm()
     assert flow.norm != layer_norm()  # Over the sample: there may be one channel only.
+
+
+@pytest.mark.parametrize("name", ["ghost_batch_norm", "noisy_batch_norm"])
+def test_a_flow_with_any_normalizer_has_a_joint_jacobian(name):
+    """Its smallest form: the batch is split among ghosts, and noise needs a key."""
+    config = Config(width=1, blocks=1)
+    flow, data = flow_of(config, name, 1), config.pair_of_classes(train=False)
+    state = initial_state(flow, optax.sgd(0.1), jax.random.key(0), jnp.asarray(data.images[:4]))
+    found = _joint_jacobian(flow, state, data)
+    assert found["dimensions"] == 4 * 64
+    assert np.isfinite(found["counted"])

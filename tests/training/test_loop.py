@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import optax
 import pytest
 
-from bnjax.data import digits, random_batches
+from bnjax.data import Batches, digits, random_batches, single_class_batches
 from bnjax.models import MLP
 from bnjax.normalizers import batch_norm, ghost_batch_norm, group_norm, layer_norm, noisy_batch_norm
 from bnjax.training import (
@@ -27,6 +28,7 @@ from bnjax.training import (
     require_resumable,
     train,
 )
+from bnjax.training.checks import identity_of, record_run
 from bnjax.training.step import chosen_step, scan_epoch, train_epoch
 from tests.comparison import assert_close
 from tests.training.small_run import small_run
@@ -194,14 +196,44 @@ def test_the_state_before_and_after_every_epoch_can_be_observed(tmp_path):
 
 def test_a_folder_can_be_asked_whether_it_holds_another_run_without_being_claimed(tmp_path):
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
-    options: dict[str, Any] = {"batch_size": 50, "epochs": 1, "seed": 0}
+    options: dict[str, Any] = {"batch_size": 50, "epochs": 1, "seed": 0, "order": random_batches}
     require_resumable(tmp_path, recipe, data, data, **options)
     assert not list(tmp_path.iterdir())
-    train(recipe, data, data, order=random_batches, directory=tmp_path, **options)
+    train(recipe, data, data, directory=tmp_path, **options)
     require_resumable(tmp_path, recipe, data, data, **options)
     other = Recipe(MLP((8,), norm=layer_norm()), optax.sgd(0.1))
     with pytest.raises(ValueError, match=r"normalizer identity.* instead of .*normalizer layer_norm"):
         require_resumable(tmp_path, other, data, data, **options)
+
+
+def stretched(loss, factor, logits, labels):
+    return factor * loss(logits, labels)
+
+
+OTHERS = {
+    "epsilon": (Recipe(MLP((8,), norm=layer_norm(epsilon=1e-3)), optax.sgd(0.1)), {}, "epsilon=0.001"),
+    "rate": (Recipe(MLP((8,), norm=layer_norm()), optax.sgd(0.2)), {}, "optimizer"),
+    "momentum": (Recipe(MLP((8,), norm=layer_norm()), optax.sgd(0.1, 0.9)), {}, "optimizer"),
+    "optimizer": (Recipe(MLP((8,), norm=layer_norm()), optax.adam(0.1)), {}, "optimizer"),
+    "loss": (
+        Recipe(MLP((8,), norm=layer_norm()), optax.sgd(0.1), partial(stretched, optax.squared_error, 2.0)),
+        {},
+        "stretched.*2.0",
+    ),
+    "order": (Recipe(MLP((8,), norm=layer_norm()), optax.sgd(0.1)), {"order": single_class_batches}, "order"),
+}
+
+
+@pytest.mark.parametrize(("other", "change", "complaint"), OTHERS.values(), ids=list(OTHERS))
+def test_a_run_that_differs_in_one_choice_does_not_go_on_in_the_folder_of_another(tmp_path, other, change, complaint):
+    data, recipe = digits(train=False), Recipe(MLP((8,), norm=layer_norm()), optax.sgd(0.1))
+    options: dict[str, Any] = {"batch_size": 20, "seed": 0, "order": random_batches, "epochs": 1}
+    record_run(
+        tmp_path, identity_of(recipe, data, data, **{key: options[key] for key in ("batch_size", "seed", "order")})
+    )
+    require_resumable(tmp_path, recipe, data, data, **options)
+    with pytest.raises(ValueError, match=f"holds another run, with .*{complaint}"):
+        require_resumable(tmp_path, other, data, data, **(options | change))
 
 
 def test_epochs_of_one_run_compile_once_also_for_another_seed():
@@ -227,3 +259,32 @@ def test_an_epoch_as_one_program_is_that_of_its_steps():
             assert_close(one, other, order=1)
         else:
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("rows", [[[0, 999]], [[-1, 0]], np.zeros((0, 2), int)], ids=["above", "below", "none"])
+def test_an_order_of_rows_that_there_are_not_is_refused(rows):
+    data = digits(train=False).first(40)
+
+    def order(*_):
+        return Batches(np.asarray(rows), 0)
+
+    with pytest.raises(ValueError, match="an epoch's order needs"):
+        train(Recipe(MLP((8,)), optax.sgd(0.1)), data, data, order=order, batch_size=2, epochs=1)
+
+
+def test_a_score_that_is_averaged_and_images_of_two_shapes_are_refused():
+    data = digits(train=False).first(40)
+    averaged = Recipe(MLP((8,)), optax.sgd(0.1), score=lambda outputs, _: jnp.sum(outputs))
+    options: dict[str, Any] = {"order": random_batches, "batch_size": 20, "epochs": 1}
+    with pytest.raises(ValueError, match=r"the score of 20 rows needs the shape \(20,\)"):
+        train(averaged, data, data, **options)
+    with pytest.raises(ValueError, match=r"of one shape, got \(8, 8, 1\) and \(4, 4, 1\)"):
+        train(Recipe(MLP((8,)), optax.sgd(0.1)), data, data.resized(4), **options)
+
+
+def test_a_damaged_record_of_a_run_is_named(tmp_path):
+    (tmp_path / "run.json").write_text("")
+    data = digits(train=False).first(40)
+    options: dict[str, Any] = {"order": random_batches, "batch_size": 20, "epochs": 1}
+    with pytest.raises(ValueError, match=r"run\.json is damaged .*; remove .* to train anew"):
+        train(Recipe(MLP((8,)), optax.sgd(0.1)), data, data, directory=tmp_path, **options)

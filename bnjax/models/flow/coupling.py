@@ -24,7 +24,7 @@ class Coupling(nn.Module):
         channels: of the images.
         width: channels inside the network.
         blocks: residual blocks of the network.
-        norm: the normalizer inside the network.
+        norm: the normalizer inside the network, as in `RealNVP`.
         flow_norm: the normalizer of the transformed half.
         whole_batch: as in `FlowNormalization`.
     """

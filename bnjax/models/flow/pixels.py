@@ -30,7 +30,15 @@ def dequantized(key: Array, images: Images, *, levels: int) -> Images:
         key: the random key.
         images: pixels 0, 1/(levels - 1), …, 1.
         levels: how many values a pixel can have: 256 for MNIST and CIFAR-10, 17 for scikit-learn's digits.
+
+    Raises:
+        TypeError: pixels that are whole numbers.
+        ValueError: fewer than 2 levels.
     """
+    if levels < 2:
+        raise ValueError(f"levels needs to be at least 2, got {levels}")
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise TypeError(f"the images need to be floating-point numbers in [0, 1], got {images.dtype}; divide by 255?")
     return (images * (levels - 1) + jax.random.uniform(key, images.shape, images.dtype)) / levels
 
 

@@ -38,7 +38,8 @@ class RealNVP(nn.Module):
         channels: of the images.
         width: channels inside the couplings' networks, at both scales.
         blocks: residual blocks of each.
-        norm: the normalizer inside the networks.
+        norm: the normalizer inside the networks; for layer normalization of images `group_norm(groups=1)`, since
+            `layer_norm` has only the channels of one position, here as few as one.
         flow_norm: the normalizer inside the flow, after every coupling; one with running statistics.
         whole_batch: whether the flow's normalizer takes one mean and one scale over the whole batch, as the authors of
             arXiv 2205.15146 do in place of layer normalization, which could not be inverted.
@@ -69,6 +70,8 @@ class RealNVP(nn.Module):
     def __call__(self, images: Images, *, mode: Mode = "batch") -> Float[Array, " n"]:
         """Return the log-likelihood of every image (natural logarithm of a density on [0, 1] per pixel).
 
+        A pixel outside of [0, 1] by more than a little has none: NaN.
+
         Raises:
             ValueError: images whose height or width is no multiple of 4, or of other channels than the model's.
         """
@@ -77,11 +80,7 @@ class RealNVP(nn.Module):
 
     def encode(self, images: Images, *, mode: Mode = "batch") -> tuple[Latents, Float[Array, " n"]]:
         """Return latents and log-determinant of every image; errors as in `__call__`."""
-        if images.ndim != 4 or images.shape[1] % 4 or images.shape[2] % 4 or images.shape[3] != self.channels:
-            raise ValueError(
-                f"RealNVP on two scales needs images (n, h, w, {self.channels}) with h and w multiples of 4, got "
-                f"{images.shape}; crop or pad them"
-            )
+        self._check(images.shape)
         x, total = logit(images)
         x, log_determinant = _through(self.checkerboard, 3, x, mode)
         total += log_determinant
@@ -99,9 +98,23 @@ class RealNVP(nn.Module):
         return pixels_of(_back_through(self.checkerboard, 3, x))
 
     def sample(self, key: Array, count: int, size: tuple[int, int]) -> Images:
-        """Return so many images of height and width `size`, drawn by the running statistics."""
+        """Return so many images of height and width `size`, drawn by the running statistics.
+
+        Their pixels can lie a little outside of [0, 1]: the logit transform reaches that far.
+
+        Raises:
+            ValueError: a height or width that is no multiple of 4.
+        """
+        self._check((count, *size, self.channels))
         shape = (count, size[0] // 2, size[1] // 2, 2 * self.channels)
         return self.decode(Latents(*(jax.random.normal(key, shape) for key in jax.random.split(key))))
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if len(shape) != 4 or shape[1] % 4 or shape[2] % 4 or shape[3] != self.channels:
+            raise ValueError(
+                f"RealNVP on two scales needs images (n, h, w, {self.channels}) with h and w multiples of 4, got "
+                f"{shape}; crop or pad them"
+            )
 
     def _by_colour(self, x: Float[Array, "n h w features"]) -> Float[Array, "n h w features"]:
         places = x.reshape(*x.shape[:3], 4, self.channels)

@@ -1,7 +1,7 @@
 """How does one quantity follow another? Lines that differ in their markers, with bands of spread."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -91,7 +91,7 @@ def lines(
             if floor is not None:
                 axis.axhline(floor, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
         if floor is not None:
-            _label_floor(axes[-1], floor)
+            _label_floor(_first_at_floor(axes, panel_names, rows, panels, y, floor), floor)
         axes[0].set_ylabel(y_label or y)
         if series:
             legend(figure, axes[0], series)
@@ -100,6 +100,17 @@ def lines(
 
 def _is_in(row: Row, panels: str | None, panel: Any) -> bool:
     return panels is None or row[panels] == panel
+
+
+def _first_at_floor(
+    axes: Iterable[Axes], names: Sequence[Any], rows: Sequence[Row], panels: str | None, y: str, floor: float
+) -> Axes:
+    """Returns the first panel with a value at the floor, the last one if there is none."""
+    *others, last = zip(axes, names, strict=True)
+    for axis, panel in others:
+        if any(row[y] is not None and row[y] <= floor and _is_in(row, panels, panel) for row in rows):
+            return axis
+    return last[0]
 
 
 def _scale_places(axis: Axes, places: Sequence[float], log: bool) -> None:
@@ -124,6 +135,7 @@ def _label_floor(axis: Axes, floor: float) -> None:
         va="bottom",
         fontsize=8,
         color=FAINT,
+        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
     )
 
 
@@ -161,7 +173,7 @@ def _line(
         label=None if name is None else str(name),
         **look,
     )
-    axis.plot(places[hollow], shown[hollow], linestyle="none", markerfacecolor="white", **look)
+    axis.plot(places[hollow], shown[hollow], linestyle="none", **(look | {"markerfacecolor": "white", "markevery": 1}))
     if spread is not None:
         width = np.array([row[spread] or 0.0 for row in rows], dtype=float)
         lower, upper = values - width, values + width

@@ -41,16 +41,18 @@ def dots(
         raise ValueError("dots needs at least one row")
     names = distinct(rows, name)
     with mpl.rc_context(STYLE):
-        figure, (axis,) = framed((9.0, 1.8 + 0.22 * len(names)), title, caption)
+        figure, (axis,) = framed((9.0, 1.8 + 0.28 * len(names)), title, caption)
         axis.set_xscale("log")
-        for index, key in enumerate(distinct(rows, series)):
+        keys = distinct(rows, series)
+        step = 0.5 / len(keys)  # Dots of one line stand a little below one another, so that none hides another.
+        for index, key in enumerate(keys):
             look = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 6}
             own = [row for row in rows if row[series] == key]
             for hollow in (False, True):
                 part = [row for row in own if (row[value] <= floor) == hollow]
                 axis.plot(
                     [max(row[value], floor) for row in part],
-                    [names.index(row[name]) for row in part],
+                    [names.index(row[name]) + step * (index - (len(keys) - 1) / 2) for row in part],
                     linestyle="none",
                     markeredgecolor=INK,
                     markeredgewidth=0.6,
