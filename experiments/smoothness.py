@@ -182,7 +182,7 @@ def _measured(
     layers, shares = found["layers"], found["shares"]
     names = normalizer_names(recipe.model, _variables(state), batch[0], rngs=RNGS)
     return jax.tree.map(
-        lambda value: value if isinstance(value, str) else float(value),
+        lambda value: value if isinstance(value, str | int) else float(value),
         {
             "point": point,
             "spectrum": spectrum,
@@ -359,12 +359,12 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
         caption=f"{caption}; layer 1 has none before it",
     )
     drawn["blocked_share"] = lines(
-        [{**row, "step": f"step {row['step']}"} for row in _ends(results["blocked_share"])],
+        [{**row, "at": f"step {row['step']}"} for row in _ends(results["blocked_share"])],
         x="layer",
         y="removed",
         spread="removed_std",
         series="normalizer",
-        panels="step",
+        panels="at",
         log_y=True,
         x_label="normalizer, from the input on",
         y_label="share of ‖G‖²",
