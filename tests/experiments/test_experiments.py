@@ -107,6 +107,7 @@ COLUMNS = {
     },
     "benchmarks.convolutions": {"case", "form", "chosen", "ours_s", "peer", "peer_s", "ratio", "difference"},
     "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
+    "benchmarks.hessian_products": {"case", "ours_s", "gradients", "counted", "peer", "peer_s", "ratio"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
 }
 
