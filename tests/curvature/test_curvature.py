@@ -23,17 +23,18 @@ from bnjax.models import MLP
 from bnjax.models.convolution import Convolution
 from bnjax.models.normalizer import Normalization
 from bnjax.normalizers import batch_norm, layer_norm
+from bnjax.normalizers.normalizer import Mode
 from tests.comparison import assert_close
 
 CLASSES = 3
 
 
 class Convolutional(nn.Module):
-    """The smallest network with a convolution in the form that is chosen for many channels."""
+    """A small network with a convolution."""
 
     @nn.compact
-    def __call__(self, x, *, mode="batch"):
-        x = Normalization(batch_norm())(Convolution(17)(x), mode=mode)
+    def __call__(self, x, *, mode: Mode = "batch"):
+        x = Normalization(batch_norm())(Convolution(4, size=2, padding=0)(x), mode=mode)
         return nn.Dense(CLASSES)(jnp.mean(nn.relu(x), axis=(1, 2)))
 
 
