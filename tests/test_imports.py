@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "models": {"models", "normalizers"},
     "data": {"data"},
     "training": {"training", "data", "reporting"},
-    "measurements": {"measurements"},
+    "measurements": {"measurements", "models", "normalizers"},
+    "curvature": {"curvature", "training", "normalizers"},
     "reporting": {"reporting"},
 }
 
