@@ -356,7 +356,7 @@ def test_matfree_takes_the_operator():
     size = operator.shape[0]
     found: Any = decomp.tridiag_sym(4)(lambda vector: operator @ vector, jnp.cos(jnp.arange(size)))
     basis, matrix = found.Q_tall, found.J_small
-    assert_close(basis.T @ operator.dense() @ basis, matrix, order=3, scale=10.0)
+    assert_close(basis @ operator.dense() @ basis.T, matrix, order=3, scale=10.0)
 
 
 @pytest.mark.parametrize("normalizer", [batch_norm(), identity()], ids=["batch_norm", "identity"])
