@@ -116,7 +116,7 @@ def _first_steps(recipe: Recipe, images: np.ndarray) -> list[str]:
 def _name(made: Any) -> str:
     """Return the name of a function and the options that were bound to it, without its place in memory."""
     if isinstance(made, partial):
-        bound = [*map(repr, made.args), *(f"{key}={value!r}" for key, value in made.keywords.items())]
+        bound = [*map(_name, made.args), *(f"{key}={_name(value)}" for key, value in made.keywords.items())]
         return f"{_name(made.func)}({', '.join(bound)})"
     return getattr(made, "__qualname__", repr(made))
 

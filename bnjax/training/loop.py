@@ -82,9 +82,9 @@ def train(
     check_run(recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
     directory = Path(directory) if directory else None
     if directory:
-        run = {"order": order, "batch_size": batch_size, "seed": seed}
-        require_resumable(directory, recipe, train_data, test_data, epochs=epochs, **run)
-        record_run(directory, identity_of(recipe, train_data, test_data, **run))
+        identity = identity_of(recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed)
+        _require_resumable(directory, identity, recipe, epochs)
+        record_run(directory, identity)
     train_images, train_labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
     test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
     state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
@@ -137,6 +137,10 @@ def require_resumable(
     Arguments as in `train`.
     """
     identity = identity_of(recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed)
+    _require_resumable(directory, identity, recipe, epochs)
+
+
+def _require_resumable(directory: Path, identity: dict[str, Any], recipe: Recipe, epochs: int) -> None:
     require_same_run(directory, identity)
     if not (directory / CHECKPOINTS).is_dir():
         return

@@ -236,6 +236,14 @@ def test_a_run_that_differs_in_one_choice_does_not_go_on_in_the_folder_of_anothe
         require_resumable(tmp_path, other, data, data, **(options | change))
 
 
+def test_what_tells_runs_apart_is_the_same_in_another_process():
+    bound = partial(stretched, optax.squared_error, 2.0)
+    data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1), bound)
+    identity = identity_of(recipe, data, data, order=random_batches, batch_size=20, seed=0)
+    assert identity["loss, augmentation, score"] == ["stretched(squared_error, 2.0)", "None", "accuracy"]
+    assert " at 0x" not in str(identity)
+
+
 def test_epochs_of_one_run_compile_once_also_for_another_seed():
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
     train(recipe, data, data, order=random_batches, batch_size=50, epochs=1)
