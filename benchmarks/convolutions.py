@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.turns import MEASURED, in_turns, ratios
+from benchmarks.turns import MEASURED, NO_TORCH, TORCH, in_turns, ratios
 from bnjax.models.convolution import fastest_form
 from bnjax.models.convolution_forms import Form, band, native, output_shape, patches, winograd
 from experiments.command import Options, main, progress
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMS: dict[str, Form] = {"native": native, "patches": patches, "band": band, "winograd": winograd}
-TORCH = "torch"
 # Agreement of float32 results, relative to the largest entry.
 TOLERANCE = 5e-5
 
@@ -156,7 +155,7 @@ def _timed(config: Config, shape: Shape) -> list[dict[str, Any]]:
                 "peer": TORCH,
                 **measured,
                 "difference": _difference(outputs[name], outputs["native"]),
-                "reason": "" if TORCH in calls else "PyTorch is not installed: pip install -e '.[bench]'",
+                "reason": "" if TORCH in calls else NO_TORCH,
             }
         )
     return rows

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks.turns import MEASURED, in_turns, ratios
+from benchmarks.turns import MEASURED, NO_TORCH, in_turns, ratios
 from bnjax.derivatives import cross_entropy_head, expand, hessian_at
 from experiments.command import Options, main, progress
 
@@ -118,7 +118,7 @@ def _case(config: Config, name: str, features: int, rows: int) -> list[dict[str,
     if dense_gib <= config.dense_gib:
         implementations[JAX] = _plain_jax(weights, points, deltas, labels)
         if importlib.util.find_spec("torch") is None:
-            reasons[TORCH] = "PyTorch is not installed: pip install -e '.[bench]'"
+            reasons[TORCH] = NO_TORCH
         else:
             implementations[TORCH] = _torch_func(weights, points, deltas, labels)
     else:

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from benchmarks.turns import MEASURED, in_turns, ratios
+from benchmarks.turns import MEASURED, NO_TORCH, TORCH, in_turns, ratios, seconds_beside
 from bnjax.curvature import batch_loss, hessian_vector_product, linearized_gradient
 from bnjax.models import VGGA, LeNet, ResNet
 from bnjax.normalizers import batch_norm
@@ -31,7 +31,6 @@ from experiments.command import Options, main, progress
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TORCH = "torch"
 # What each should cost, in gradients.
 COUNTED = {"gradient": 1, "product": 3, "product, linearized": 2}
 # The largest relative difference between a product and the same of the linearization, in float32.
@@ -80,7 +79,7 @@ def _timed(
     sides = {f"bnjax, {what}": call for what, call in _ours(model, images, labels).items()}
     reason = ""
     if importlib.util.find_spec("torch") is None:
-        reason = "PyTorch is not installed: pip install -e '.[bench]'"
+        reason = NO_TORCH
     else:
         sides |= {f"{TORCH}, {what}": call for what, call in _pytorch(counterpart, images, labels).items()}
     seconds, found = in_turns(sides, config.repeats)
@@ -114,9 +113,7 @@ def _ours(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> dict[str,
     params = variables["params"]
     direction = optax.tree.random_like(jax.random.key(1), params)
 
-    def loss(params: Any) -> Any:
-        return batch_loss(model, variables["batch_stats"], *batch)(params)
-
+    loss = batch_loss(model, variables["batch_stats"], *batch)
     gradient = jax.jit(jax.grad(loss))
     product = jax.jit(lambda params, direction: hessian_vector_product(loss, params, direction))
     linearized = jax.jit(lambda params: linearized_gradient(loss, params))(params).hessian_product
@@ -166,23 +163,9 @@ def failures(results: dict[str, Any]) -> list[str]:
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
     """Draw the seconds of both sides."""
-    from bnjax.reporting.figures import dots
-
-    rows = [
-        {"case": row["case"], "what": what, "seconds": row[key]}
-        for row in results["table"]
-        for what, key in (("bnjax", "ours_s"), (TORCH, "peer_s"))
-        if row[key] is not None
-    ]
     return {
-        "seconds": dots(
-            rows,
-            name="case",
-            value="seconds",
-            series="what",
-            name_label="what is timed",
-            value_label="seconds",
-            floor=1e-4,
+        "seconds": seconds_beside(
+            results["table"],
             title="Products with the Hessian, batch statistics live",
             caption=f"median of {config['repeats']} turns; batches of {config['batch_size']}; float32; random images; "
             f"seed {config['seed']}",

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from benchmarks.turns import MEASURED, in_turns, ratios
+from benchmarks.turns import MEASURED, NO_TORCH, TORCH, in_turns, ratios, seconds_beside
 from bnjax.models import VGGA, LeNet, ResNet
 from bnjax.models.flow import RealNVP, log_likelihood, negative_log_likelihood
 from bnjax.normalizers import batch_norm
@@ -32,8 +32,6 @@ from experiments.command import Options, main, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-TORCH = "torch"
 
 
 @dataclass(frozen=True)
@@ -119,23 +117,9 @@ def run(config: Config) -> dict[str, Any]:
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
     """Draw the seconds of both sides for every case."""
-    from bnjax.reporting.figures import dots
-
-    rows = [
-        {"case": row["case"], "what": what, "seconds": row[key]}
-        for row in results["table"]
-        for what, key in (("bnjax", "ours_s"), (TORCH, "peer_s"))
-        if row[key] is not None
-    ]
     return {
-        "seconds": dots(
-            rows,
-            name="case",
-            value="seconds",
-            series="what",
-            name_label="what is timed",
-            value_label="seconds",
-            floor=1e-4,
+        "seconds": seconds_beside(
+            results["table"],
             title="A training step beside PyTorch's",
             caption=f"median of {config['repeats']} turns; batches of {config['batch_size']}; float32; random images; "
             f"seed {config['seed']}",
@@ -157,7 +141,7 @@ def _timed(config: Config, name: str, case: Case) -> dict[str, Any]:
     sides = {"bnjax": _ours(case.recipe, images, labels, indices)}
     reason = ""
     if importlib.util.find_spec("torch") is None:
-        reason = "PyTorch is not installed: pip install -e '.[bench]'"
+        reason = NO_TORCH
     else:
         sides[TORCH] = _pytorch(case.peer, images, labels, indices)
 

@@ -2,10 +2,18 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from bnjax.reporting.records import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Result = TypeVar("Result")
+TORCH = "torch"
+# Why there is no peer.
+NO_TORCH = "PyTorch is not installed: pip install -e '.[bench]'"
 # What `ratios` measures of a peer; nulls where there is none.
 MEASURED = ("peer_s", "ratio", "smallest_ratio", "largest_ratio")
 
@@ -29,3 +37,26 @@ def ratios(ours: list[float], theirs: list[float]) -> dict[str, float | None]:
     by_turn = [their / our for their, our in zip(theirs, ours, strict=True)]
     numbers = (statistics.median(theirs), statistics.median(by_turn), min(by_turn), max(by_turn))
     return dict(zip(MEASURED, numbers, strict=True))
+
+
+def seconds_beside(rows: Sequence[Row], *, title: str, caption: str) -> "Figure":
+    """Draw the seconds of bnjax and PyTorch for every `case` of a table with `ours_s` and `peer_s`."""
+    from bnjax.reporting.figures import dots
+
+    seconds = [
+        {"case": row["case"], "what": what, "seconds": row[key]}
+        for row in rows
+        for what, key in (("bnjax", "ours_s"), (TORCH, "peer_s"))
+        if row[key] is not None
+    ]
+    return dots(
+        seconds,
+        name="case",
+        value="seconds",
+        series="what",
+        name_label="what is timed",
+        value_label="seconds",
+        floor=1e-4,
+        title=title,
+        caption=caption,
+    )
