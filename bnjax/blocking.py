@@ -19,7 +19,7 @@ from bnjax.derivatives.transport import (
     pulled_back,
 )
 from bnjax.normalizers.normalizer import Normalizer
-from bnjax.parts import SplitPart, carry_back, split_part
+from bnjax.parts import Part, SplitPart, carry_back, split_part
 from bnjax.problem import Problem, State, check_at_least_one, check_finite, pose, standardize
 
 if TYPE_CHECKING:
@@ -159,10 +159,10 @@ def blocking(
     if not hessian_norms:
         split = _terms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
         check_finite(split.losses, split.center_losses, split.gradients)
-        return _assemble(problem, split, None, None)
+        return _report(problem, split, None, None)
     split, fields = _linearized_terms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
     check_finite(split.losses, split.center_losses, split.gradients)
-    return _assemble(problem, split, _output_norms(fields, chunk=chunk), _input_norms(problem, fields, chunk=chunk))
+    return _report(problem, split, _output_norms(fields, chunk=chunk), _input_norms(problem, fields, chunk=chunk))
 
 
 def term_hessian(
@@ -258,23 +258,29 @@ def _matvec(product: Callable, vector: Array, *, shape: tuple[int, ...]) -> Arra
     return product(vector.reshape(shape)).ravel()
 
 
+def _report(problem: Problem, split: Terms, output_norms: Array | None, input_norms: Array | None) -> BlockingReport:
+    parts, whole, value = _carried_back(problem, split)
+    parts = replace(parts, hessian_norm_output=output_norms, hessian_norm_input=input_norms)
+    numbers = {name: [TERM_PARTS.index((name, part)) for part in PARTS if (name, part) in TERM_PARTS] for name in TERMS}
+    return BlockingReport(
+        # A plain dict would leave compiled code in alphabetical order.
+        terms=OrderedDict((name, split_part(parts, *indices)) for name, indices in numbers.items()),
+        loss=whole.value,
+        value=value,
+        total_gradient=whole.input_gradient,
+        total_survival=whole.survival,
+        normalizer=problem.normalizer.name,
+    )
+
+
 @jax.jit
-def _assemble(problem: Problem, split: Terms, output_norms: Array | None, input_norms: Array | None) -> BlockingReport:
+def _carried_back(problem: Problem, split: Terms) -> tuple[Part, Part, Array]:
+    """Return the stacked parts, the whole loss as one part, and the value of the term without gradient."""
     stacked = carry_back(
         problem,
         jnp.append(split.values, jnp.sum(split.losses)),
         jnp.concatenate([split.gradients, split.loss_gradient[None]]),
         jnp.append(split.rounding, 0.0),
     )
-    parts = jax.tree.map(lambda leaf: leaf[:-1], stacked)
-    parts = replace(parts, hessian_norm_output=output_norms, hessian_norm_input=input_norms)
-    numbers = {name: [TERM_PARTS.index((name, part)) for part in PARTS if (name, part) in TERM_PARTS] for name in TERMS}
-    return BlockingReport(
-        # A plain dict would leave compiled code in alphabetical order.
-        terms=OrderedDict((name, split_part(parts, *indices)) for name, indices in numbers.items()),
-        loss=stacked.value[-1],
-        value=jnp.sum(split.center_losses),
-        total_gradient=stacked.input_gradient[-1],
-        total_survival=stacked.survival[-1],
-        normalizer=problem.normalizer.name,
-    )
+    parts, whole = (jax.tree.map(lambda leaf, at=at: leaf[at], stacked) for at in (slice(-1), -1))
+    return parts, whole, jnp.sum(split.center_losses)

@@ -138,7 +138,15 @@ def spectrum(
         max_order=max_order,
     )
     check_finite(orders.losses, orders.center_losses, orders.total)
-    return _assemble(problem, orders, standardized - problem.center)
+    stacked, value = _carried_back(problem, orders, standardized - problem.center)
+    return SpectrumReport(
+        orders={k + 1: split_part(stacked, k, max_order + k, 2 * max_order + k) for k in range(max_order)},
+        remainder=split_part(stacked, 3 * max_order),
+        loss=stacked.value[-1],
+        value=value,
+        total_gradient=stacked.input_gradient[-1],
+        normalizer=problem.normalizer.name,
+    )
 
 
 class _Orders(NamedTuple):
@@ -170,7 +178,8 @@ def _orders(heads: RowHeads, center: Array, standardized: Array, *, feature_axis
 
 
 @jax.jit
-def _assemble(problem: Problem, orders: _Orders, delta: Array) -> SpectrumReport:
+def _carried_back(problem: Problem, orders: _Orders, delta: Array) -> tuple[Part, Array]:
+    """Return the stacked parts (totals, shared, individual, remainder, the whole loss) and the value at the center."""
     count = len(orders.total)
     rest = orders.loss_gradient - jnp.sum(orders.total, axis=0)
     individual = orders.total - orders.shared
@@ -189,12 +198,4 @@ def _assemble(problem: Problem, orders: _Orders, delta: Array) -> SpectrumReport
     rest_value = jnp.sum(orders.losses - orders.center_losses) - jnp.sum(values[:count])
     values = jnp.concatenate([values, rest_value[None], jnp.sum(orders.losses)[None]])
 
-    stacked = carry_back(problem, values, output, jnp.append(rounding, 0.0))
-    return SpectrumReport(
-        orders={k + 1: split_part(stacked, k, count + k, 2 * count + k) for k in range(count)},
-        remainder=split_part(stacked, 3 * count),
-        loss=stacked.value[-1],
-        value=jnp.sum(orders.center_losses),
-        total_gradient=stacked.input_gradient[-1],
-        normalizer=problem.normalizer.name,
-    )
+    return carry_back(problem, values, output, jnp.append(rounding, 0.0)), jnp.sum(orders.center_losses)
