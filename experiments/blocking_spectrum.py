@@ -1,10 +1,11 @@
 """Which Taylor orders get back through which normalizer, and how does epsilon open batch normalization?
 
     python -m experiments.blocking_spectrum
+    python -m experiments.blocking_spectrum --dataset mnist --data-dir DIR
 
-A small convolutional network is trained for a moment on the embedded digits, with batch normalization before its ReLU.
-Then the orders 1 … 6 of its own loss are carried back through every normalizer of the library, from the same features,
-and the diagonal term through batch normalization with growing epsilon.
+A small convolutional network is trained for a moment on the embedded digits, or on other images, with batch
+normalization before its ReLU. Then the orders 1 … 6 of its own loss are carried back through every normalizer of the
+library, from the same features, and the diagonal term through batch normalization with growing epsilon.
 """
 
 import dataclasses
@@ -35,7 +36,7 @@ from bnjax.normalizers import (
     rms_norm,
 )
 from experiments.command import call_in_threads, main, progress
-from experiments.digits_network import NetworkOptions, TrainedNetwork, batches, train_digits_network
+from experiments.small_network import NetworkOptions, TrainedNetwork, batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +54,7 @@ class Config(NetworkOptions):
     features: int = 4
     """Channels at the normalizer, an even number, on 4×4 positions."""
     batches: int = 5
-    """Single-class batches; batch k holds digit k mod 10."""
+    """Single-class batches; batch k holds class k mod 10."""
     max_order: int = 6
     """Highest order."""
     epsilons: int = 11
@@ -66,14 +67,7 @@ class Config(NetworkOptions):
 
 def run(config: Config) -> dict[str, Any]:
     """Train, then measure every normalizer on every batch and average."""
-    network = train_digits_network(
-        batch_norm(epsilon=0.0),
-        features=config.features,
-        hidden=config.hidden,
-        steps=config.steps,
-        seed=config.seed,
-        convolutional=True,
-    )
+    network = config.trained_network(batch_norm(epsilon=0.0), convolutional=True)
     chosen = batches(network, config.rows, "single_class", config.batches, config.seed)
 
     def measure(normalizer: Normalizer) -> list[dict]:

@@ -26,7 +26,7 @@ from bnjax.normalizers import (
     noisy_batch_norm,
 )
 from bnjax.training import Recipe, TrainState
-from experiments.networks import ImageOptions
+from experiments.networks import TrainingOptions
 from experiments.observed import trained_and_observed
 
 # Inside the networks and inside the flow; None stands for one mean and one scale of the whole batch.
@@ -54,10 +54,10 @@ else:  # On the command line, whatever the table holds.
 
 
 @dataclass(frozen=True)
-class Config(ImageOptions):
+class Config(TrainingOptions):
     """Train RealNVP on two classes and look at the likelihood of what lies between them."""
 
-    least: ClassVar[Mapping[str, int]] = {**ImageOptions.least, "positive": 0, "negative": 0}
+    least: ClassVar[Mapping[str, int]] = {**TrainingOptions.least, "positive": 0, "negative": 0}
 
     positive: int = 9
     """One class."""

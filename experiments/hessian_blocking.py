@@ -1,10 +1,11 @@
 """Which terms of the loss get back through a normalizer, in a network trained on real digits?
 
     python -m experiments.hessian_blocking
+    python -m experiments.hessian_blocking --dataset mnist --data-dir DIR
 
-A small network is trained for a moment on the embedded digits. Then, with its own head, the exact gradients and
-Hessians of every term at the normalizer's output are carried back through no normalizer, batch normalization and layer
-normalization, on single-class and on mixed batches.
+A small network is trained for a moment on the embedded digits, or on other images. Then, with its own head, the exact
+gradients and Hessians of every term at the normalizer's output are carried back through no normalizer, batch
+normalization and layer normalization, on single-class and on mixed batches.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from bnjax.derivatives.terms import TERM_PARTS
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
 from bnjax.reporting.tables import format_value
 from experiments.command import call_in_threads, main
-from experiments.digits_network import NetworkOptions, TrainedNetwork, batches, train_digits_network
+from experiments.small_network import NetworkOptions, TrainedNetwork, batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ class Config(NetworkOptions):
     least: ClassVar[Mapping[str, int]] = {"seed": 0, "rows": 3, "features": 2, "map_rows": 3}
 
     batches: int = 10
-    """Batches of each kind; batch k of the single-class ones holds digit k mod 10."""
+    """Batches of each kind; batch k of the single-class ones holds class k mod 10."""
     map_rows: int = 10
     """Rows of the batch whose dense Hessian is drawn."""
 
@@ -59,9 +60,7 @@ class Config(NetworkOptions):
 
 def run(config: Config) -> dict[str, Any]:
     """Train, measure every batch and average over the batches of a kind."""
-    network = train_digits_network(
-        batch_norm(epsilon=0.0), features=config.features, hidden=config.hidden, steps=config.steps, seed=config.seed
-    )
+    network = config.trained_network(batch_norm(epsilon=0.0))
     normalizers = {
         "none": identity(affine=True),
         "batch_norm": batch_norm(epsilon=0.0),
@@ -136,7 +135,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     split = [row for row in results["table"] if row["batch"] == "mixed" and row["part"] != "total"]
     maps = results["maps"]
     drawn = (
-        f"{results['data']}; one batch of {config['map_rows']} images of one digit, features {maps['features']}, in "
+        f"{results['data']}; one batch of {config['map_rows']} images of one class, features {maps['features']}, in "
         f"units of each feature's scale; the gradient term's is 0; seed {config['seed']}; float64, ε = 0"
     )
     return {

@@ -80,7 +80,7 @@ MOMENTS = {
 
 @dataclass(frozen=True)
 class ImageOptions(Options):
-    """The options of an experiment on images."""
+    """Which images an experiment is about."""
 
     dataset: Literal["digits", "mnist", "cifar10"] = "digits"
     """The images; all but the digits need to be prepared once."""
@@ -90,11 +90,6 @@ class ImageOptions(Options):
     """Train on the first so many images only; all if not given."""
     test_images: int | None = None
     """Test on the first so many images only; all if not given."""
-
-    batch_size: int = 32
-    """Rows of a training batch."""
-    epochs: int = 20
-    """Epochs of training."""
 
     def images(self, *, train: bool) -> LabelledImages:
         """Return the training or the test images, normalized; the digits as they are."""
@@ -108,6 +103,16 @@ class ImageOptions(Options):
         else:
             data = (mnist if self.dataset == "mnist" else cifar10)(train=train, data_dir=self.data_dir)
         return data.first(self.train_images if train else self.test_images)
+
+
+@dataclass(frozen=True)
+class TrainingOptions(ImageOptions):
+    """The options of an experiment that trains on images."""
+
+    batch_size: int = 32
+    """Rows of a training batch."""
+    epochs: int = 20
+    """Epochs of training."""
 
     def trained(
         self,
@@ -153,7 +158,7 @@ def check_orders(data: LabelledImages, batch_size: int, **options: str) -> None:
 
 
 @dataclass(frozen=True)
-class DataOptions(ImageOptions):
+class DataOptions(TrainingOptions):
     """The options of an experiment on images with one network."""
 
     model: ModelName = "mlp"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from bnjax.data import LabelledImages
 from bnjax.reporting.records import replacing
 from bnjax.training import Order, Recipe, Trained, TrainState
-from experiments.networks import ImageOptions
+from experiments.networks import TrainingOptions
 
 
 class Observed(NamedTuple):
@@ -24,7 +24,7 @@ class Observed(NamedTuple):
 
 
 def trained_and_observed(
-    config: ImageOptions,
+    config: TrainingOptions,
     name: str,
     recipe: Recipe,
     train_data: LabelledImages,

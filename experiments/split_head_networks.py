@@ -26,7 +26,7 @@ from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, TrainState, require_resumable
 from experiments.command import training_bar
-from experiments.networks import MODELS, ImageOptions, sized_for
+from experiments.networks import MODELS, TrainingOptions, sized_for
 
 SplitModelName = Literal[
     "lenet_v1", "lenet_v2", "lenet_v3", "lenet_v4", "alexnet_v1", "alexnet_v2", "alexnet_v3", "alexnet_v4"
@@ -41,10 +41,10 @@ DEAD = 1e-6
 
 
 @dataclass(frozen=True)
-class SplitHeadOptions(ImageOptions):
+class SplitHeadOptions(TrainingOptions):
     """The options of an experiment on networks with batch normalization of 20 features in their head."""
 
-    least: ClassVar[Mapping[str, int]] = {**ImageOptions.least, "rows": 3}
+    least: ClassVar[Mapping[str, int]] = {**TrainingOptions.least, "rows": 3}
 
     models: tuple[SplitModelName, ...] = ("lenet_v1", "lenet_v2", "lenet_v3", "lenet_v4")
     """The networks."""

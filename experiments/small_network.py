@@ -1,4 +1,4 @@
-"""A small network for the embedded digits, cut in two at its normalizer: trunk → normalizer → ReLU → head."""
+"""A small network for images, cut in two at its normalizer: trunk → normalizer → ReLU → head."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -11,16 +11,16 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array
 
-from bnjax.data import digits
+from bnjax.data import LabelledImages
 from bnjax.derivatives.heads import LogitsHead, cross_entropy_head
 from bnjax.models import Normalization
 from bnjax.normalizers import Normalizer
-from experiments.command import Options
+from experiments.networks import ImageOptions
 
 
 @dataclass(frozen=True)
-class NetworkOptions(Options):
-    """The options of an experiment on the digits network."""
+class NetworkOptions(ImageOptions):
+    """The options of an experiment on the small network."""
 
     rows: int = 32
     """Rows of a batch."""
@@ -31,36 +31,54 @@ class NetworkOptions(Options):
     steps: int = 300
     """Training steps before the measurement."""
 
+    def trained_network(self, norm: Normalizer, *, convolutional: bool = False) -> "TrainedNetwork":
+        """Return the network after a moment of training with a normalizer."""
+        return train_small_network(
+            norm,
+            self.images(train=True),
+            self.images(train=False),
+            features=self.features,
+            hidden=self.hidden,
+            steps=self.steps,
+            seed=self.seed,
+            convolutional=convolutional,
+        )
 
-class DigitsNetwork(nn.Module):
+
+class SmallNetwork(nn.Module):
     """trunk → normalizer → ReLU → head; the normalizer stands before the ReLU, so that no feature is constant.
 
     Attributes:
         norm: the normalizer.
+        classes: number of classes.
         features: features (channels) at the normalizer.
         hidden: width of the head's hidden layer.
-        convolutional: whether the trunk is a strided 3×3 convolution (features on 4×4 positions) or a linear layer.
+        strides: of the trunk's convolution, whose kernels are one pixel larger; None: the trunk is a linear layer.
         dtype: the dtype of weights and features.
     """
 
     norm: Normalizer
+    classes: int
     features: int
     hidden: int
-    convolutional: bool
+    strides: int | None
     dtype: jnp.dtype
 
     def setup(self) -> None:
         """Build the three parts."""
-        convolution = partial(nn.Conv, kernel_size=(3, 3), strides=2, dtype=self.dtype, param_dtype=self.dtype)
         linear = partial(nn.Dense, dtype=self.dtype, param_dtype=self.dtype)
-        self.first = convolution(self.features) if self.convolutional else linear(self.features)
+        if self.strides is None:
+            self.first = linear(self.features)
+        else:
+            size, strides = (self.strides + 1,) * 2, self.strides
+            self.first = nn.Conv(self.features, size, strides=strides, dtype=self.dtype, param_dtype=self.dtype)
         self.normalization = Normalization(self.norm)
         self.second = linear(self.hidden)
-        self.third = linear(10)
+        self.third = linear(self.classes)
 
     def trunk(self, images: Array) -> Array:
         """Return the features before the normalizer."""
-        return self.first(images if self.convolutional else images.reshape(len(images), -1))
+        return self.first(images.reshape(len(images), -1) if self.strides is None else images)
 
     def head(self, y: Array) -> Array:
         """Return the logits from one row of the normalizer's output."""
@@ -91,13 +109,24 @@ class TrainedNetwork(NamedTuple):
     accuracy: float
 
 
-def train_digits_network(
-    norm: Normalizer, *, features: int, hidden: int, steps: int, seed: int, convolutional: bool = False
+def train_small_network(
+    norm: Normalizer,
+    train: LabelledImages,
+    test: LabelledImages,
+    *,
+    features: int,
+    hidden: int,
+    steps: int,
+    seed: int,
+    convolutional: bool = False,
 ) -> TrainedNetwork:
-    """Train for a moment with Adam (rate 3e-3, mixed batches of 64) and cut the network at its normalizer."""
-    train, test = digits(train=True), digits(train=False)
+    """Train for a moment with Adam (rate 3e-3, mixed batches of 64) and cut the network at its normalizer.
+
+    With `convolutional` the features lie on 4×4 positions.
+    """
     dtype = jnp.result_type(float)
-    model = DigitsNetwork(norm, features, hidden, convolutional, dtype)
+    strides = train.images.shape[1] // 4 if convolutional else None
+    model = SmallNetwork(norm, train.classes, features, hidden, strides, dtype)
     images, labels = jnp.asarray(train.images, dtype), jnp.asarray(train.labels)
     optimizer = optax.adam(3e-3)
 
