@@ -68,6 +68,11 @@ class Config(DataOptions):
         """Return a run of seconds."""
         return dataclasses.replace(self, epochs=2, seeds=1, points=100)
 
+    def paper_sized(self) -> "Config":
+        """Return the published run: VGG-11 on CIFAR-10 for 100 epochs."""
+        published = dataclasses.replace(self, dataset="cifar10", model="vgg11", batch_size=128)
+        return dataclasses.replace(published, epochs=100, augment=True)
+
 
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer on both kinds of batches from every seed, and look at the features of the test images."""

@@ -7,7 +7,7 @@ them, and three closing lines::
     if __name__ == "__main__":
         main(run, Config, name="experiments.hessian_blocking", figures=figures)
 
-`main` then keeps the contract: ``--output``, ``--seed`` and ``--smoke``; a folder with a result is never
+`main` then keeps the contract: ``--output``, ``--seed``, ``--smoke`` and ``--preset``; a folder with a result is never
 touched; the folder holds ``result.json``, the tables as ``.csv`` and the figures as ``.png`` and ``.svg``;
 the exit status is 1 if the run fails its own check, 2 for bad input and 130 if it was interrupted.
 """
@@ -22,10 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,8 @@ class Options:
     """Seed of everything random."""
     smoke: bool = False
     """A run of seconds, compiled without optimization, at sizes that only show that everything works."""
+    preset: Literal["default", "paper"] = "default"
+    """The sizes to begin with: of minutes on a laptop, or as published; options given beside it win."""
 
     least: ClassVar[Mapping[str, int]] = {"seed": 0}
 
@@ -90,11 +93,16 @@ class Options:
         """Returns these options at the sizes of ``--smoke``; options given on the command line beside it win."""
         return self
 
+    def paper_sized(self) -> Self:
+        """Returns these options at the published sizes of ``--preset paper``; the defaults where they are those."""
+        return self
+
     def checkpoints_of(self, name: str) -> Path | None:
         """Returns the folder of one training run in ``output``; the same options give the same, so that it resumes."""
         if self.output is None:
             return None
-        options = {key: value for key, value in dataclasses.asdict(self).items() if key not in ("output", "data_dir")}
+        without = ("output", "data_dir", "preset")
+        options = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
         return self.output / "runs" / config_digest(options) / name
 
 
@@ -221,7 +229,11 @@ def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> 
     try:
         markers = (tyro.conf.FlagCreatePairsOff,)
         given = sys.argv[1:] if args is None else args
-        default = config_type().smoke_sized() if "--smoke" in given else config_type()
+        default = config_type()
+        if "--preset=paper" in given or ("--preset", "paper") in pairwise(given):
+            default = default.paper_sized()
+        if "--smoke" in given:
+            default = default.smoke_sized()
         return tyro.cli(config_type, prog=f"python -m {name}", args=args, default=default, config=markers)
     except (ValueError, TypeError) as error:
         _exit(2, f"error: {error}")

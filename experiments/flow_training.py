@@ -26,7 +26,7 @@ from bnjax.normalizers import (
     noisy_batch_norm,
 )
 from bnjax.training import Recipe, TrainState
-from experiments.networks import TrainingOptions
+from experiments.networks import ImageOptions, TrainingOptions
 from experiments.observed import trained_and_observed
 
 # Inside the networks and inside the flow; None stands for one mean and one scale of the whole batch.
@@ -54,7 +54,7 @@ else:  # On the command line, whatever the table holds.
 
 
 @dataclass(frozen=True)
-class Config(TrainingOptions):
+class Config(ImageOptions, TrainingOptions):
     """Train RealNVP on two classes and look at the likelihood of what lies between them."""
 
     least: ClassVar[Mapping[str, int]] = {**TrainingOptions.least, "positive": 0, "negative": 0}
@@ -92,6 +92,11 @@ class Config(TrainingOptions):
         """Return a run of seconds."""
         small = dataclasses.replace(self, normalizers=("batch_norm",), width=2, blocks=1, batch_size=8, repeats=2)
         return dataclasses.replace(small, epochs=2, seeds=1, pairs=4)
+
+    def paper_sized(self) -> "Config":
+        """Return the published run: two digits of MNIST."""
+        published = dataclasses.replace(self, dataset="mnist", width=64, blocks=8)
+        return dataclasses.replace(published, repeats=300)
 
     def pair_of_classes(self, *, train: bool) -> LabelledImages:
         """Return the images of the two classes, labelled 1 (positive) and 0 (negative)."""

@@ -59,6 +59,10 @@ class Config(DataOptions):
         """Return a run of seconds."""
         return dataclasses.replace(self, epochs=1)
 
+    def paper_sized(self) -> "Config":
+        """Return the published run: VGG-11 on CIFAR-10."""
+        return dataclasses.replace(self, dataset="cifar10", model="vgg11", batch_size=128)
+
 
 def run(config: Config) -> dict[str, Any]:
     """Train a network with each normalizer and compare its four gradients on all test batches."""

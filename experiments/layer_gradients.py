@@ -50,6 +50,10 @@ class Config(DataOptions):
         """Return a run of seconds."""
         return dataclasses.replace(self, epochs=1, batches=2)
 
+    def paper_sized(self) -> "Config":
+        """Return the published run: VGG-11 on CIFAR-10."""
+        return dataclasses.replace(self, dataset="cifar10", model="vgg11", batch_size=128)
+
 
 def run(config: Config) -> dict[str, Any]:
     """Train every network and measure its layers on both kinds of batches."""

@@ -79,35 +79,8 @@ MOMENTS = {
 
 
 @dataclass(frozen=True)
-class ImageOptions(Options):
-    """Which images an experiment is about."""
-
-    dataset: Literal["digits", "mnist", "cifar10"] = "digits"
-    """The images; all but the digits need to be prepared once."""
-    data_dir: Path | None = None
-    """Folder of prepared image sets; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
-    train_images: int | None = None
-    """Train on the first so many images only; all if not given."""
-    test_images: int | None = None
-    """Test on the first so many images only; all if not given."""
-
-    def images(self, *, train: bool) -> LabelledImages:
-        """Return the training or the test images, normalized; the digits as they are."""
-        data = self.pixels(train=train)
-        return data.normalized(*MOMENTS[self.dataset]) if self.dataset in MOMENTS else data
-
-    def pixels(self, *, train: bool) -> LabelledImages:
-        """Return the training or the test images in [0, 1]."""
-        if self.dataset == "digits":
-            data = digits(train=train)
-        else:
-            data = (mnist if self.dataset == "mnist" else cifar10)(train=train, data_dir=self.data_dir)
-        return data.first(self.train_images if train else self.test_images)
-
-
-@dataclass(frozen=True)
-class TrainingOptions(ImageOptions):
-    """The options of an experiment that trains on images."""
+class TrainingOptions(Options):
+    """How long an experiment trains, and on batches of which size."""
 
     batch_size: int = 32
     """Rows of a training batch."""
@@ -141,6 +114,33 @@ class TrainingOptions(ImageOptions):
         )
 
 
+@dataclass(frozen=True)
+class ImageOptions(Options):
+    """Which images an experiment is about."""
+
+    dataset: Literal["digits", "mnist", "cifar10"] = "digits"
+    """The images; all but the digits need to be prepared once."""
+    data_dir: Path | None = None
+    """Folder of prepared image sets; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
+    train_images: int | None = None
+    """Train on the first so many images only; all if not given."""
+    test_images: int | None = None
+    """Test on the first so many images only; all if not given."""
+
+    def images(self, *, train: bool) -> LabelledImages:
+        """Return the training or the test images, normalized; the digits as they are."""
+        data = self.pixels(train=train)
+        return data.normalized(*MOMENTS[self.dataset]) if self.dataset in MOMENTS else data
+
+    def pixels(self, *, train: bool) -> LabelledImages:
+        """Return the training or the test images in [0, 1]."""
+        if self.dataset == "digits":
+            data = digits(train=train)
+        else:
+            data = (mnist if self.dataset == "mnist" else cifar10)(train=train, data_dir=self.data_dir)
+        return data.first(self.train_images if train else self.test_images)
+
+
 def normalizer_at(name: NormalizerName, *, epsilon: float) -> Normalizer:
     """Return a normalizer of the table with an epsilon; the identity has none."""
     return identity() if name == "none" else NORMALIZER_FACTORIES[name](epsilon=epsilon)
@@ -158,7 +158,7 @@ def check_orders(data: LabelledImages, batch_size: int, **options: str) -> None:
 
 
 @dataclass(frozen=True)
-class DataOptions(TrainingOptions):
+class DataOptions(ImageOptions, TrainingOptions):
     """The options of an experiment on images with one network."""
 
     model: ModelName = "mlp"

@@ -53,6 +53,10 @@ class Config(DataOptions):
         """Return a run of seconds."""
         return dataclasses.replace(self, model="mlp", epochs=1, seeds=1, learning_rates=self.learning_rates[:1])
 
+    def paper_sized(self) -> "Config":
+        """Return the published run: VGG-A on CIFAR-10 for 15,000 steps, 38 epochs of 390."""
+        return dataclasses.replace(self, dataset="cifar10", model="vgg_a", batch_size=128, epochs=38)
+
 
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer at every learning rate from every seed."""

@@ -26,7 +26,7 @@ from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, TrainState, require_resumable
 from experiments.command import training_bar
-from experiments.networks import MODELS, TrainingOptions, sized_for
+from experiments.networks import MODELS, ImageOptions, TrainingOptions, sized_for
 
 SplitModelName = Literal[
     "lenet_v1", "lenet_v2", "lenet_v3", "lenet_v4", "alexnet_v1", "alexnet_v2", "alexnet_v3", "alexnet_v4"
@@ -41,7 +41,7 @@ DEAD = 1e-6
 
 
 @dataclass(frozen=True)
-class SplitHeadOptions(TrainingOptions):
+class SplitHeadOptions(ImageOptions, TrainingOptions):
     """The options of an experiment on networks with batch normalization of 20 features in their head."""
 
     least: ClassVar[Mapping[str, int]] = {**TrainingOptions.least, "rows": 3}
@@ -64,6 +64,12 @@ class SplitHeadOptions(TrainingOptions):
     def smoke_sized(self) -> Self:
         """Return a run of seconds."""
         return dataclasses.replace(self, models=("lenet_v2",), recipes=("adam",), epochs=1, repeats=2)
+
+    def paper_sized(self) -> Self:
+        """Return the published run: 10 epochs of MNIST, 4,690 steps; of a subset it takes more epochs."""
+        versions = tuple(f"{network}_v{version}" for network in ("lenet", "alexnet") for version in (1, 2, 3, 4))
+        published = dataclasses.replace(self, dataset="mnist", models=versions, recipes=("authors",), batch_size=128)
+        return dataclasses.replace(published, epochs=10, rows=128, repeats=100)
 
 
 class TrainedNetwork(NamedTuple):

@@ -33,6 +33,9 @@ class Config(Options):
     def smoke_sized(self) -> "Config":
         return dataclasses.replace(self, rows=2)
 
+    def paper_sized(self) -> "Config":
+        return dataclasses.replace(self, rows=5)
+
 
 def run(config: Config) -> dict:
     table = [{"order": order, "survival": jnp.ones(()) / order} for order in range(1, config.rows + 1)]
@@ -54,7 +57,7 @@ def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):
     assert names == {"result.json", "table.csv", "orders.csv", "survival.png", "survival.svg"}
     record = read_record(tmp_path / "new")
     assert record.experiment == "experiments.demo"
-    assert record.config == {"seed": 0, "smoke": False, "rows": 3}
+    assert record.config == {"seed": 0, "smoke": False, "preset": "default", "rows": 3}
     assert [row["order"] for row in record.results["table"]] == [1, 2, 3]
     assert record.results["dtype"] == record.provenance["dtype"] == "float64"
     printed = capsys.readouterr().out
@@ -66,6 +69,28 @@ def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):
 def test_smoke_takes_the_small_sizes(tmp_path: Path):
     call("--output", tmp_path, "--smoke")
     assert len(read_record(tmp_path).results["table"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        (["--preset", "paper"], 5),
+        (["--preset=paper"], 5),
+        (["--preset", "paper", "--rows", 3], 3),
+        (["--preset", "default"], 64),
+        (["--preset", "paper", "--smoke"], 2),
+    ],
+    ids=str,
+)
+def test_a_preset_is_where_the_options_begin(options, rows, tmp_path: Path):
+    call("--output", tmp_path, *options)
+    assert read_record(tmp_path).config["rows"] == rows
+
+
+def test_a_run_resumes_whether_its_options_were_preset_or_given(tmp_path: Path):
+    preset = dataclasses.replace(Config(), output=tmp_path, preset="paper").paper_sized()
+    given = Config(output=tmp_path, rows=5)
+    assert preset.checkpoints_of("run") == given.checkpoints_of("run") != Config(output=tmp_path).checkpoints_of("run")
 
 
 def test_only_a_smoke_run_is_compiled_without_optimization(tmp_path: Path):

@@ -11,7 +11,8 @@ import pytest
 from bnjax.data import random_batches
 from bnjax.training import Recipe, initial_state
 from experiments.observed import trained_and_observed
-from experiments.smoothness import STEP_RANGE, STEP_SIZES, Config, _measured, _paired_tests, run, stretch_of_batches
+from experiments.smoothness import Config, run
+from experiments.trajectory import STEP_SIZES, _measured, _paired_tests, stretch_of_batches
 
 CONFIG = Config(model="mlp", batch_size=8, epochs=2, stretch=2, seeds=1, lanczos_steps=3, normalizers=("batch_norm",))
 
@@ -45,7 +46,7 @@ def test_every_point_along_the_gradient_is_a_loss_and_a_gradient_of_its_own(meas
     assert found["point"]["loss"] == pytest.approx(float(value), rel=1e-5)
     rows = found["landscape"]
     assert [row["step_size"] for row in rows] == pytest.approx(
-        list(CONFIG.learning_rate * np.geomspace(*STEP_RANGE, STEP_SIZES))
+        list(CONFIG.learning_rate * np.geomspace(*CONFIG.step_range, STEP_SIZES))
     )
     for row in rows:
         moved = jax.tree.map(lambda leaf, slope, size=row["step_size"]: leaf - size * slope, params, gradient)

@@ -1,0 +1,34 @@
+"""Do other norms than that of batch normalization smooth the loss as well?
+
+    python -m experiments.lp_norms
+    python -m experiments.lp_norms --preset paper --data-dir DIR
+
+`experiments.smoothness` with ℓ1, ℓ2 and ℓ∞ normalization: features are centred and divided by their mean absolute
+value, by the root of their mean square, or by their largest absolute value (arXiv 1805.11604, section 3.3).
+"""
+
+from dataclasses import dataclass
+
+from experiments import smoothness
+from experiments.command import main
+from experiments.networks import NormalizerName
+from experiments.trajectory import failures, summary
+
+
+@dataclass(frozen=True)
+class Config(smoothness.Config):
+    """Follow loss, gradient and curvature while a network is trained with ℓp norms in place of the deviation."""
+
+    normalizers: tuple[NormalizerName, ...] = ("none", "batch_norm", "l1_norm", "linf_norm")
+    """The normalizers to compare; the ℓ2 norm is that of batch normalization."""
+
+
+if __name__ == "__main__":
+    main(
+        smoothness.run,
+        Config,
+        name="experiments.lp_norms",
+        figures=smoothness.figures,
+        failures=failures,
+        summary=summary,
+    )

@@ -1,0 +1,308 @@
+"""How smooth is a loss along its own gradient while a network is trained? What is measured of one trajectory.
+
+A network is trained with each normalizer, from the same seeds, on the same batches. Before the first step and after
+every stretch of steps its loss on one batch is measured, the statistics of batch normalization live:
+
+- along the gradient g, at θ - η g for 8 step sizes η (arXiv 1805.11604, Fig. 4): the range of the loss
+  (`loss_landscape`), the distance ‖∇L(θ - η g) - g‖ (`gradient_predictiveness`) and the largest ‖∇L(θ - η g) - g‖ /
+  ‖η g‖ (`effective_smoothness`), all of one trajectory, for 9 gradients a measurement;
+- the exact curvature gᵀHg / ‖g‖², and now and then the Hessian's spectrum by Lanczos' method and its trace;
+- layer by layer, how the gradient changes when the layers before have taken a step (`internal_covariate_shift`,
+  definition 2.1), and how much of the gradient at each normalizer's output batch normalization removes (docs/theory.md,
+  S1); without a normalizer, how much it would remove.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, ArrayLike, Int
+from scipy.stats import ttest_1samp
+
+from bnjax.curvature import (
+    along_gradient,
+    batch_loss,
+    curvature_along_gradient,
+    linearized_gradient,
+    ritz_values,
+    trace,
+)
+from bnjax.data import Batches, LabelledImages
+from bnjax.measurements import blocked_shares, internal_covariate_shift, layer_names, parameter_order
+from bnjax.models import normalizer_names
+from bnjax.training import Recipe, TrainState
+from experiments.averages import over_seeds
+from experiments.command import training_bar
+from experiments.networks import NormalizerName, TrainingOptions
+from experiments.observed import trained_and_observed
+
+STEP_SIZES = 8
+MEASURES = (
+    "loss",
+    "gradient_norm",
+    "loss_min",
+    "loss_max",
+    "loss_range",
+    "distance_max",
+    "smoothness",
+    "curvature",
+)
+SPECTRUM = ("eigenvalue_max", "eigenvalue_min", "error_bound", "trace", "trace_error")
+# Of dropout and noise: a loss has them fixed.
+RNGS = {"dropout": jax.random.key(0), "noise": jax.random.key(1)}
+# What the paper says of batch normalization in comparison.
+CLAIMS = {
+    "loss": "smaller: it trains faster",
+    "loss_range": "smaller",
+    "distance_max": "smaller",
+    "smoothness": "smaller",
+    "curvature": "smaller",
+    "distance": "not smaller (internal covariate shift)",
+    "cosine": "not larger (internal covariate shift)",
+}
+
+
+@dataclass(frozen=True)
+class TrajectoryOptions(TrainingOptions):
+    """How the trajectory is trained and how often it is measured."""
+
+    least: ClassVar[Mapping[str, int]] = {**TrainingOptions.least, "lanczos_steps": 2}
+
+    normalizers: tuple[NormalizerName, ...] = ("none", "batch_norm")
+    """The normalizers to compare."""
+    batch_size: int = 64
+    """Rows of a batch, in training and measured."""
+    epochs: int = 20
+    """Stretches of training; the loss is measured before the first and after each."""
+    stretch: int = 10
+    """Steps of a stretch."""
+    learning_rate: float = 0.1
+    """Learning rate of plain SGD."""
+    step_range: tuple[float, float] = (0.5, 4.0)
+    """The smallest and the largest step along the gradient, in learning rates."""
+    spectrum_every: int = 5
+    """Stretches between two measurements of the Hessian's spectrum."""
+    lanczos_steps: int = 10
+    """Products with the Hessian for its spectrum, and as many for its trace."""
+    seeds: int = 3
+    """Runs of every normalizer, with the seeds seed, seed + 1, …"""
+
+
+def followed(
+    config: TrajectoryOptions, recipes: Mapping[str, Recipe], train_data: LabelledImages, test_data: LabelledImages
+) -> dict[str, Any]:
+    """Train every normalizer's recipe from every seed and measure the loss on the way: an experiment's results."""
+    if config.batch_size > len(train_data.labels):
+        raise ValueError(
+            f"--batch-size needs to be at most the {len(train_data.labels)} training images, got {config.batch_size}"
+        )
+    points, spectrum, ritz, layers, normalizers, landscape, curves = [], [], [], [], [], [], []
+    with training_bar(len(recipes) * config.seeds * config.epochs) as advance:
+        for name, seed in product(recipes, range(config.seed, config.seed + config.seeds)):
+            recipe = recipes[name]
+            trained, measured = trained_and_observed(
+                config,
+                f"{name}-{seed}",
+                recipe,
+                train_data,
+                test_data,
+                order=partial(stretch_of_batches, config.stretch),
+                seed=seed,
+                advance=advance,
+                observe=partial(_measured, config, recipe, train_data, seed),
+            )
+            which = {"normalizer": name, "seed": seed}
+            curves += [{**which, "step": row["epoch"] * config.stretch, **row} for row in trained.history]
+            for epoch, found in enumerate(measured):
+                where = {**which, "step": epoch * config.stretch}
+                points.append({**where, **found["point"]})
+                spectrum += [{**where, **row} for row in found["spectrum"]]
+                ritz += [{**where, **row} for row in found["ritz"]]
+                landscape += [{**where, **row} for row in found["landscape"]]
+                layers += [{**where, **row} for row in found["layers"]]
+                normalizers += [{**where, **row} for row in found["normalizers"]]
+    score = f"test_{next(iter(recipes.values())).score.__name__}"
+    return {
+        "table": over_seeds(points, ("normalizer", "step"), MEASURES),
+        "spectrum": over_seeds(spectrum, ("normalizer", "step"), SPECTRUM),
+        "ritz": ritz,
+        "curves": over_seeds(curves, ("normalizer", "step"), ("train_loss", score)),
+        "tests": _paired_tests(points, layers, config.normalizers),
+        "landscape": over_seeds(landscape, ("normalizer", "step", "step_size"), ("loss", "distance", "smoothness")),
+        "covariate_shift": over_seeds(layers, ("normalizer", "step", "layer", "name"), ("distance", "cosine", "norm")),
+        "blocked_share": over_seeds(normalizers, ("normalizer", "step", "layer", "name"), ("mean", "along", "removed")),
+        "runs": points,
+        "data": f"trained and measured on {train_data.name}; tested on {test_data.name}",
+    }
+
+
+def stretch_of_batches(
+    steps: int, labels: Int[np.ndarray, " n"], batch_size: int, generator: np.random.Generator
+) -> Batches:
+    """Return so many batches of random rows, each without repetition."""
+    rows = np.stack([generator.choice(len(labels), batch_size, replace=False) for _ in range(steps)])
+    return Batches(rows, len(labels) - len(np.unique(rows)))
+
+
+def _measured(
+    config: TrajectoryOptions, recipe: Recipe, data: LabelledImages, seed: int, epoch: int, state: TrainState
+) -> dict[str, Any]:
+    """Return everything that is measured at one point of the trajectory, on one batch."""
+    chosen = np.random.default_rng([seed, epoch, 1]).choice(len(data.labels), config.batch_size, replace=False)
+    batch = jnp.asarray(data.images[chosen]), jnp.asarray(data.labels[chosen])
+    step_sizes = config.learning_rate * np.geomspace(*config.step_range, STEP_SIZES)
+    found = jax.device_get(_along(recipe, state, *batch, jnp.asarray(step_sizes, batch[0].dtype), config.learning_rate))
+    along, losses = found["along"], np.append(found["along"].losses, found["along"].loss)
+    point = {
+        "loss": along.loss,
+        "gradient_norm": along.gradient_norm,
+        "loss_min": np.min(losses),
+        "loss_max": np.max(losses),
+        "loss_range": np.ptp(losses),
+        "distance_max": np.max(along.gradient_distances),
+        "smoothness": np.max(along.smoothness),
+        "curvature": found["curvature"],
+    }
+    spectrum, ritz = [], []
+    if epoch % config.spectrum_every == 0 or epoch == config.epochs:
+        key = jax.random.fold_in(jax.random.key(seed), epoch)
+        ends, values, weights = jax.device_get(_spectrum(recipe, state, *batch, key, config.lanczos_steps))
+        spectrum, ritz = (
+            [ends],
+            [{"value": value, "weight": weight} for value, weight in zip(values, weights, strict=True)],
+        )
+    landscape = zip(step_sizes, along.losses, along.gradient_distances, along.smoothness, strict=True)
+    columns = ("step_size", "loss", "distance", "smoothness")
+    layers, shares = found["layers"], found["shares"]
+    names = normalizer_names(recipe.model, _variables(state), batch[0], rngs=RNGS)
+    return jax.tree.map(
+        lambda value: value if isinstance(value, str | int) else float(value),
+        {
+            "point": point,
+            "spectrum": spectrum,
+            "ritz": ritz,
+            "landscape": [dict(zip(columns, row, strict=True)) for row in landscape],
+            "layers": [
+                {"layer": place, "name": name, **{key: values[place - 1] for key, values in layers._asdict().items()}}
+                for place, name in enumerate(_layers(recipe, state, batch[0]), start=1)
+            ],
+            "normalizers": [
+                {"layer": place, "name": name, **shares[name]._asdict(), "removed": sum(shares[name])}
+                for place, name in enumerate(names, start=1)
+            ],
+        },
+    )
+
+
+def _variables(state: TrainState) -> dict[str, Any]:
+    return {"params": state.params, "batch_stats": state.stats}
+
+
+def _layers(recipe: Recipe, state: TrainState, images: Array) -> list[str]:
+    return layer_names(recipe.model, _variables(state), images, mode="running")
+
+
+@partial(jax.jit, static_argnums=0)
+def _along(
+    recipe: Recipe, state: TrainState, images: Array, labels: Array, step_sizes: Array, rate: ArrayLike
+) -> dict[str, Any]:
+    """Return what is measured along the gradient and what layer by layer, the statistics live."""
+    loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=RNGS)
+    updated = jax.tree.map(lambda leaf, slope: leaf - rate * slope, state.params, jax.grad(loss)(state.params))
+    order = parameter_order(recipe.model, _variables(state), images, mode="running")
+    return {
+        "along": along_gradient(loss, state.params, step_sizes),
+        "curvature": curvature_along_gradient(loss, state.params),
+        "layers": internal_covariate_shift(loss, state.params, updated, order, _layers(recipe, state, images)),
+        "shares": blocked_shares(
+            recipe.model,
+            _variables(state),
+            images,
+            lambda outputs: jnp.mean(recipe.loss(outputs, labels)),
+            rngs=RNGS,
+        ),
+    }
+
+
+@partial(jax.jit, static_argnums=(0, 5))
+def _spectrum(
+    recipe: Recipe, state: TrainState, images: Array, labels: Array, key: Array, steps: int
+) -> tuple[dict[str, Array], Array, Array]:
+    """Return the ends of the Hessian's spectrum and its trace, and all Ritz values with their weights; live statistics.
+
+    One linearization serves both.
+    """
+    loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=RNGS)
+    start_key, trace_key = jax.random.split(key)
+    hessian_product = linearized_gradient(loss, state.params).hessian_product
+    ritz = ritz_values(hessian_product, optax.tree.random_like(start_key, state.params), steps=steps)
+    # Of `steps` products two for each dimension of the subspace and the rest, at least 2, for samples.
+    rank = max(1, (steps - 2) // 4)
+    estimate = trace(hessian_product, state.params, trace_key, rank=rank, samples=max(2, steps - 2 * rank))
+    ends = {
+        "eigenvalue_max": ritz.values[-1],
+        "eigenvalue_min": ritz.values[0],
+        "error_bound": jnp.maximum(ritz.error_bounds[0], ritz.error_bounds[-1]),
+        "trace": estimate.value,
+        "trace_error": estimate.standard_error,
+    }
+    return ends, ritz.values, ritz.weights
+
+
+def _paired_tests(
+    points: list[dict[str, Any]], layers: list[dict[str, Any]], normalizers: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Compare every normalizer with the first, seed by seed, in the mean over the trajectory: a paired t-test."""
+    rows = []
+    for name, (measure, claim) in product(normalizers[1:], CLAIMS.items()):
+        source = layers if measure in ("distance", "cosine") else points
+        first, other = (_means_of_seeds(source, which, measure) for which in (normalizers[0], name))
+        difference = other - first
+        varies = np.ptp(difference) > 0
+        p: Any = ttest_1samp(difference, 0.0)[1] if varies else None
+        rows.append(
+            {
+                "normalizer": name,
+                "against": normalizers[0],
+                "measure": measure,
+                "claim": claim,
+                "mean_against": float(np.mean(first)),
+                "mean": float(np.mean(other)),
+                "difference": float(np.mean(difference)),
+                "difference_std": float(np.std(difference)),
+                "p": None if p is None else float(p),
+                "reason": "" if varies else "no spread over seeds",
+                "seeds": len(difference),
+            }
+        )
+    return rows
+
+
+def _means_of_seeds(rows: list[dict[str, Any]], normalizer: str, measure: str) -> np.ndarray:
+    own = [row for row in rows if row["normalizer"] == normalizer]
+    return np.asarray([np.mean([row[measure] for row in own if row["seed"] == seed]) for seed in _seeds(own)])
+
+
+def _seeds(rows: list[dict[str, Any]]) -> list[int]:
+    return list(dict.fromkeys(row["seed"] for row in rows))
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return measurements that are not finite; what they say is a result, not a check."""
+    return [
+        f"{row['normalizer']}, step {row['step']}: {measure} is {row[measure]}"
+        for row in results["table"]
+        for measure in MEASURES
+        if not np.isfinite(row[measure])
+    ]
+
+
+def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the paired comparisons over the whole trajectory."""
+    return results["tests"]
