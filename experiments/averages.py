@@ -1,9 +1,10 @@
-"""What do several runs of one kind have in common? Their mean and standard deviation."""
+"""What do several runs of one kind have in common, and how do two kinds differ? Means, deviations, paired tests."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import ttest_1samp
 
 
 def over_seeds(rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Any]]:
@@ -27,3 +28,36 @@ def over_seeds(rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Seque
             row[f"{metric}_std"] = float(np.std(values)) if values else None
         averages.append({**row, "seeds": len(alike)})
     return averages
+
+
+def paired_difference(first: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
+    """Return how `other` differs from `first`, entry by entry (the same seeds): a paired t-test, two-sided.
+
+    Returns:
+        `mean_against` and `mean` of the two, `difference` and its population standard deviation `difference_std`, the
+        test's `p`, None with a `reason` where the differences are all the same, and `seeds`, the number of entries.
+    """
+    difference = np.asarray(other) - np.asarray(first)
+    varies = np.ptp(difference) > 0
+    p: Any = ttest_1samp(difference, 0.0)[1] if varies else None
+    return {
+        "mean_against": float(np.mean(first)),
+        "mean": float(np.mean(other)),
+        "difference": float(np.mean(difference)),
+        "difference_std": float(np.std(difference)),
+        "p": None if p is None else float(p),
+        "reason": "" if varies else "no spread over seeds",
+        "seeds": len(difference),
+    }
+
+
+def means_of_seeds(rows: Sequence[dict[str, Any]], measure: str) -> list[float]:
+    """Return the mean of a measure over each seed's rows, in the order of first appearance."""
+    seeds = dict.fromkeys(row["seed"] for row in rows)
+    return [float(np.mean([row[measure] for row in rows if row["seed"] == seed])) for seed in seeds]
+
+
+def compared(tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of `paired_difference` as narrow as a terminal; where there is no p there is the reason."""
+    shown = ("normalizer", "against", "measure", "claim", "mean_against", "mean")
+    return [{**{key: row[key] for key in shown}, "p": row["reason"] if row["p"] is None else row["p"]} for row in tests]

@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int
 
 from bnjax.data import LabelledImages
 from bnjax.measurements import gradient_parts
-from bnjax.models import Passage, normalizer_names, passages
+from bnjax.models import normalizer_names, passages
 from bnjax.normalizers import Normalizer, batch_norm
 from bnjax.normalizers.batch import batch_axes
 from bnjax.normalizers.moments import moments
@@ -136,8 +136,8 @@ def _measured_layers(
         cast = partial(jax.tree.map, lambda leaf, dtype=dtype: leaf.astype(dtype))
         passing = _passages(model, cast(variables), cast(images), labels, rngs)
         for layer, name in enumerate(names, start=1):
-            measured = jax.device_get(carried_back(batch_norm(epsilon=epsilon), *passing[name]))
-            features = passing[name].features
+            features, gradient = passing[name]
+            measured = jax.device_get(carried_back(batch_norm(epsilon=epsilon), features, gradient))
             place = {"layer": layer, "name": name, "entries": features.size // features.shape[-1]}
             table += [{**place, "epsilon": epsilon, "dtype": dtype, **row} for row in part_rows(measured, epsilon)]
     return table
@@ -146,7 +146,7 @@ def _measured_layers(
 @partial(jax.jit, static_argnums=0)
 def _passages(
     model: nn.Module, variables: dict[str, Any], images: Array, labels: Array, rngs: dict[str, Array]
-) -> dict[str, Passage]:
+) -> dict[str, tuple[Array, Array]]:
     """Return the features before every normalizer, and the mean loss's gradient at its standardized output."""
 
     def loss(logits: Array) -> Array:
@@ -154,8 +154,8 @@ def _passages(
 
     params: dict[str, Any] = flatten_dict(variables["params"], sep="/")
     return {
-        name: Passage(features, gradient * params[f"{name}/scale"])
-        for name, (features, gradient) in passages(model, variables, images, loss, rngs=rngs).items()
+        name: (passage.features, passage.gradient * params[f"{name}/scale"])
+        for name, passage in passages(model, variables, images, loss, rngs=rngs).items()
     }
 
 

@@ -78,10 +78,10 @@ def blocked_shares(
     params: dict[str, Any] = flatten_dict(variables["params"], sep="/")
     plain = batch_norm(affine=False)
     shares = {}
-    for name, (features, gradient) in passages(model, variables, inputs, loss, rngs=rngs).items():
-        gradient *= params.get(f"{name}/scale", 1.0)
-        standardized, _ = plain.apply(*plain.init(features), features)
-        parts = gradient_parts(gradient, standardized, batch_axes(features, plain.feature_axis))
+    for name, passage in passages(model, variables, inputs, loss, rngs=rngs).items():
+        gradient = passage.gradient * params.get(f"{name}/scale", 1.0)
+        standardized, _ = plain.apply(*plain.init(passage.features), passage.features)
+        parts = gradient_parts(gradient, standardized, batch_axes(passage.features, plain.feature_axis))
         whole = jnp.sum(gradient**2)
         whole = jnp.where(whole > 0, whole, 1)
         shares[name] = BlockedShare(jnp.sum(parts.mean**2) / whole, jnp.sum(parts.along**2) / whole)

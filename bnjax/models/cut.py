@@ -38,10 +38,12 @@ class Passage(NamedTuple):
 
     Attributes:
         features: what enters it.
-        gradient: the gradient of a loss with respect to what leaves it, in the same shape.
+        output: what leaves it, in the same shape.
+        gradient: the gradient of a loss with respect to that.
     """
 
     features: Array
+    output: Array
     gradient: Array
 
 
@@ -132,7 +134,7 @@ def passages(
     *,
     rngs: Mapping[str, Array] | None = None,
 ) -> dict[str, Passage]:
-    """Return what enters every normalizer of a network in batch mode, and the gradient that arrives behind it, by name.
+    """Return what enters and leaves every normalizer of a network in batch mode, and the gradient behind it, by name.
 
     All of it in one pass there and back.
 
@@ -144,13 +146,14 @@ def passages(
         ValueError: a normalizer is applied more than once.
     """
     entering: dict[str, Array] = {}
+    leaving: dict[str, Array] = {}
 
     def note(module: Normalization, features: Array, call: Callable[[], Array]) -> Array:
         name = _name(module)
         if name in entering:
             raise ValueError(f"every normalizer needs to be applied once, got {name} applied several times")
-        entering[name] = features
-        return call()
+        entering[name], leaving[name] = features, call()
+        return leaving[name]
 
     _applied(model, variables, inputs, rngs, note)
 
@@ -158,7 +161,7 @@ def passages(
         return loss(_applied(model, variables, inputs, rngs, lambda module, _, call: call() + shifts[_name(module)]))
 
     gradients = jax.grad(shifted_loss)(jax.tree.map(jnp.zeros_like, entering))
-    return {name: Passage(features, gradients[name]) for name, features in entering.items()}
+    return {name: Passage(features, leaving[name], gradients[name]) for name, features in entering.items()}
 
 
 def _applied(

@@ -49,7 +49,7 @@ def network():
 def test_what_is_not_removed_gets_back_whole_through_a_single_feature(network):
     model, variables, images, loss = network
     name, share = list(blocked_shares(model, variables, images, loss).items())[-1]
-    features, gradient = passages(model, variables, images, loss)[name]
+    features, _, gradient = passages(model, variables, images, loss)[name]
     assert features.shape == (8, 1)
     scale = variables["params"][name]["scale"]
     plain = batch_norm(epsilon=0.0, affine=False)
@@ -69,5 +69,5 @@ def test_without_a_normalizer_the_shares_are_those_that_batch_normalization_woul
     assert len(shares) == len(blocked_shares(model, variables, images, loss)) == 2
     passing = passages(plain, {"params": params}, images, loss)
     for name, share in shares.items():
-        features, gradient = passing[name]
+        features, _, gradient = passing[name]
         assert_close(share.mean, len(features) * jnp.sum(jnp.mean(gradient, 0) ** 2) / jnp.sum(gradient**2))

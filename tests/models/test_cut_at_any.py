@@ -79,13 +79,14 @@ def test_the_gradient_behind_each_normalizer_is_that_of_the_cut_network(network)
         outputs = [cut.normalizer.apply(cut.params, cut.stats, cut.features)[0] for cut in cuts]
         loss_of = [lambda y, cut=cut: jnp.sum(jnp.sin(cut.head(y))) for cut in cuts]
         return {
-            cut.name: (cut.features, jax.grad(loss)(y)) for cut, y, loss in zip(cuts, outputs, loss_of, strict=True)
+            cut.name: (cut.features, y, jax.grad(loss)(y)) for cut, y, loss in zip(cuts, outputs, loss_of, strict=True)
         }
 
     found, expected = passing(images), of_the_cut(images)
     assert found.keys() == expected.keys()
-    for name, (features, gradient) in expected.items():
+    for name, (features, output, gradient) in expected.items():
         assert_close(found[name].features, features)
+        assert_close(found[name].output, output)
         assert_close(found[name].gradient, gradient, order=1)
 
 
