@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from bnjax.compilation import jit_once
 from bnjax.theorems import STATEMENTS, Case, Statement, draw_case
 from experiments.command import Options, call_in_threads, main
 
@@ -111,7 +112,7 @@ def random_shapes(seed: int, count: int) -> list[tuple[int, ...]]:
 def _cases(shape: tuple[int, ...], dtype: str, config: Config) -> Case:
     """Draw random cases of one shape, stacked."""
     keys = jax.random.split(jax.random.key(config.seed), config.cases)
-    return jax.jit(jax.vmap(partial(draw_case, shape=shape, dtype=dtype)))(keys)
+    return jit_once(jax.vmap(partial(draw_case, shape=shape, dtype=dtype)))(keys)
 
 
 def _try(statement: Statement, cases: Case) -> dict[str, Any]:

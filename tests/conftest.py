@@ -1,10 +1,18 @@
 """Settings of the whole test run: float64, the same hypothesis examples every time, and what runs beside what."""
 
+import os
+
+# Four fifths of the time are compilation; processes that tests start compile alike. JAX_DISABLE_MOST_OPTIMIZATIONS=0
+# tests the programs that users run, as .ci/run does with the core.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_enable_x64", True)
+# Where a plugin has imported JAX before.
+jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0")
 
 settings.register_profile(
     "bnjax",

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "derivatives": {"derivatives", "normalizers"},
     "models": {"models", "normalizers"},
     "data": {"data"},
-    "training": {"training", "data", "reporting"},
+    "training": {"training", "compilation", "data", "reporting"},
     "measurements": {"measurements", "models", "normalizers"},
     "curvature": {"curvature", "training", "normalizers"},
     "reporting": {"reporting"},

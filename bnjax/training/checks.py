@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import optax
 
+from bnjax.compilation import jit_once
 from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import replacing
 from bnjax.training.state import initial_state
@@ -101,7 +102,7 @@ def _first_steps(recipe: Recipe, images: np.ndarray) -> list[str]:
     state = jax.eval_shape(partial(initial_state, recipe.model, recipe.optimizer), jax.random.key(0), images)
     params = jax.tree.map(lambda leaf: np.full((1,) * leaf.ndim, 0.5, leaf.dtype), state.params)
 
-    @jax.jit
+    @jit_once
     def lengths(params: Any) -> list[jax.Array]:
         state, found = recipe.optimizer.init(params), []
         for slope in (0.1, -0.2, 0.4):

@@ -9,6 +9,8 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array, Int, UInt32
 
+from bnjax.compilation import jit_once
+
 
 class TrainState(NamedTuple):
     """Everything that a training step needs and changes; a pytree.
@@ -28,7 +30,7 @@ class TrainState(NamedTuple):
     optimizer_state: Any
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit_once, static_argnums=(0, 1))
 def initial_state(model: nn.Module, optimizer: optax.GradientTransformation, key: Array, images: Array) -> TrainState:
     """Return the state before the first step.
 

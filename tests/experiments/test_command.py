@@ -93,6 +93,16 @@ def test_a_run_resumes_whether_its_options_were_preset_or_given(tmp_path: Path):
     assert preset.checkpoints_of("run") == given.checkpoints_of("run") != Config(output=tmp_path).checkpoints_of("run")
 
 
+@pytest.fixture
+def optimizing():
+    """Compile as users do."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.mark.usefixtures("optimizing")
 def test_only_a_smoke_run_is_compiled_without_optimization(tmp_path: Path):
     def run(_: Config) -> dict:
         return {"table": [{"optimized": not jax.config.read("jax_disable_most_optimizations")}]}
@@ -102,6 +112,7 @@ def test_only_a_smoke_run_is_compiled_without_optimization(tmp_path: Path):
         assert read_record(tmp_path / name).results["table"] == [{"optimized": name == "default"}]
 
 
+@pytest.mark.usefixtures("optimizing")
 def test_a_smoke_run_that_fails_leaves_the_process_compiling_with_optimization(tmp_path: Path):
     with pytest.raises(SystemExit):
         call("--output", tmp_path, "--smoke", run=lambda _: [].index(0))

@@ -57,6 +57,9 @@ COLUMNS = {
         "curvature",
         "seeds",
     },
+    "experiments.deep_linear": {"normalizer", "step", "loss", "loss_range", "curvature", "seeds"},
+    "experiments.lp_norms": {"normalizer", "step", "loss", "loss_range", "curvature", "seeds"},
+    "experiments.noisy_batch_norm": {"normalizer", "step", "train_loss", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.four_losses": {"normalizer", "first", "second", "mean", "std", "batches"},
     "experiments.off_diagonal": {"model", "recipe", "coordinates", "part", "mean", "std", "features", "accuracy"},
     "experiments.linear_part": {
@@ -115,7 +118,7 @@ COLUMNS = {
 EACH_ALONE = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in COLUMNS]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory):
     """Return a function that runs a module once as `python -m` would and returns its folder and its record."""
 

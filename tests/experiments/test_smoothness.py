@@ -13,6 +13,7 @@ from bnjax.training import Recipe, initial_state
 from experiments.observed import trained_and_observed
 from experiments.smoothness import Config, run
 from experiments.trajectory import STEP_SIZES, _measured, _paired_tests, stretch_of_batches
+from experiments.trajectory_figures import _densities
 
 CONFIG = Config(model="mlp", batch_size=8, epochs=2, stretch=2, seeds=1, lanczos_steps=3, normalizers=("batch_norm",))
 
@@ -99,6 +100,27 @@ def test_the_same_seed_gives_all_normalizers_the_same_batches():
     assert one.indices.shape == (3, 8)
     assert all(len(set(batch)) == 8 for batch in one.indices)
     assert one.dropped == 20 - len(np.unique(one.indices))
+
+
+def test_the_ritz_values_are_those_of_the_measured_ends_and_their_weights_add_up_to_one(measured):
+    found, _, _ = measured
+    values, weights = ([row[key] for row in found["ritz"]] for key in ("value", "weight"))
+    assert sum(weights) == pytest.approx(1.0, abs=1e-5)
+    (ends,) = found["spectrum"]
+    assert (min(values), max(values)) == (ends["eigenvalue_min"], ends["eigenvalue_max"])
+
+
+def test_a_density_has_each_seed_in_its_own_unit():
+    ritz = [
+        {"normalizer": "none", "step": 0, "seed": seed, "value": value, "weight": 0.5}
+        for seed, largest in enumerate((2.0, 300.0))
+        for value in (largest, -largest / 2)
+    ]
+    rows = _densities(ritz)
+    density, places = (np.asarray([row[key] for row in rows]) for key in ("density", "eigenvalue"))
+    assert np.trapezoid(density, places) == pytest.approx(1.0, abs=0.01)
+    highest = places[density > 0.99 * density.max()]
+    assert set(np.round(highest, 2)) <= {1.0, -0.5}
 
 
 def test_seeds_are_compared_in_pairs():

@@ -1,6 +1,5 @@
 """The layers of every model are seen in the order in which they are applied, with what they are applied to."""
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -10,15 +9,13 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from bnjax.compilation import jit_once
 from bnjax.measurements import applied_layers, last_layer_inputs, layer_names
 from bnjax.models import MLP, VGG, LeNet
 from bnjax.models.vgg import VGG19
 from bnjax.normalizers import batch_norm
 from tests.comparison import assert_close
 from tests.models.cases import MODELS
-
-# Almost all of the time is compilation.
-UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def drawn(model, images):
@@ -35,7 +32,7 @@ def test_input_of_the_last_layer_times_its_kernel_plus_its_bias_is_the_logits(na
     variables = drawn(model, images)
     params: dict[str, Any] = flatten_dict(variables["params"], sep="/")
 
-    @partial(jax.jit, compiler_options=UNOPTIMIZED)
+    @jit_once
     def both(variables, images):
         logits, layers = applied_layers(model, variables, images, mode="running")
         last = layers[-1]

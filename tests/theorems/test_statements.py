@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from bnjax.compilation import jit_once
 from bnjax.normalizers import batch_norm
 from bnjax.theorems import STATEMENTS, Statement, draw_case, smoothness
 from bnjax.theorems.statement import Comparison, rounding_bound
@@ -17,9 +18,6 @@ DERIVED = [statement for statement in STATEMENTS if statement.form == "derived"]
 PRINTED = [statement for statement in STATEMENTS if statement.form == "printed"]
 
 
-draw = jax.jit(partial(draw_case, dtype=jnp.float64), static_argnums=1)
-
-
 def readable(statement: Statement) -> str:
     return statement.name.replace(" ", "_")
 
@@ -27,7 +25,8 @@ def readable(statement: Statement) -> str:
 @pytest.fixture(scope="module")
 def cases():
     keys = jax.random.split(jax.random.key(1), CASES)
-    return {shape: jax.vmap(lambda key, shape=shape: draw(key, shape))(keys) for shape in SHAPES}
+    draw = partial(draw_case, dtype=jnp.float64)
+    return {shape: jit_once(jax.vmap(partial(draw, shape=shape)))(keys) for shape in SHAPES}
 
 
 def verdicts(statement, cases):
@@ -72,7 +71,8 @@ def test_printed_inequality_is_violated_where_the_derivation_says_so(name, viola
 
 def test_printed_gradient_norm_bound_fails_on_a_batch_of_two():
     # x = g = (-1, 1): nothing gets back, while the printed bound is 2 - 4/√2 < 0.
-    case = draw(jax.random.key(0), (2, 1))._replace(x=jnp.array([[-1.0], [1.0]]))
+    draw = jit_once(partial(draw_case, shape=(2, 1), dtype=jnp.float64))
+    case = draw(jax.random.key(0))._replace(x=jnp.array([[-1.0], [1.0]]))
     derived = smoothness.gradient_norm(batch_norm(epsilon=0.0), case)
     printed = smoothness.gradient_norm_printed(batch_norm(epsilon=0.0), case)
     assert derived.error() <= derived.bound
@@ -106,7 +106,8 @@ def test_rounding_bound_grows_with_the_condition_and_the_precision():
 
 
 def test_random_cases_are_reproducible_and_spread_over_scales():
-    first, again = (draw(jax.random.key(3), (16, 64)) for _ in range(2))
+    draw = jit_once(partial(draw_case, shape=(16, 64), dtype=jnp.float64))
+    first, again = (draw(jax.random.key(3)) for _ in range(2))
     assert jax.tree.all(jax.tree.map(jnp.array_equal, first, again))
     deviations = jnp.std(first.x, axis=0)
     assert deviations.max() / deviations.min() > 100

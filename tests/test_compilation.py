@@ -1,0 +1,37 @@
+"""A program compiled to run once computes what it says, wherever it is called."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bnjax.compilation import jit_once
+from tests.comparison import assert_close
+
+
+def shifted(x, by):
+    return jnp.sin(x) + by
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda f: f,
+        jax.jit,
+        jax.vmap,
+        lambda f: jax.grad(lambda x: jnp.sum(f(x))),
+        lambda f: lambda x: jnp.zeros(jax.eval_shape(f, x).shape),
+    ],
+    ids=["alone", "jit", "vmap", "grad", "eval_shape"],
+)
+def test_it_is_the_function_itself_also_inside_of_transformations(around):
+    x = jnp.linspace(0.0, 1.0, 5)
+    once = jit_once(shifted, static_argnums=1)
+    assert_close(around(lambda x: once(x, 2))(x), around(lambda x: shifted(x, 2))(x))
+
+
+def test_it_is_compiled_once_for_equal_shapes():
+    traced = []
+    once = jit_once(lambda x: traced.append(1) or x + 1)
+    once(jnp.ones(3))
+    once(jnp.zeros(3))
+    assert len(traced) == 1
