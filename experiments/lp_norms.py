@@ -7,7 +7,9 @@
 value, by the root of their mean square, or by their largest absolute value (arXiv 1805.11604, section 3.3).
 """
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Self
 
 from experiments import smoothness
 from experiments.command import main
@@ -21,6 +23,10 @@ class Config(smoothness.Config):
 
     normalizers: tuple[NormalizerName, ...] = ("none", "batch_norm", "l1_norm", "linf_norm")
     """The normalizers to compare; the ℓ2 norm is that of batch normalization."""
+
+    def smoke_sized(self) -> Self:
+        """Return a run of seconds."""
+        return dataclasses.replace(super().smoke_sized(), normalizers=("batch_norm", "l1_norm"))
 
 
 if __name__ == "__main__":

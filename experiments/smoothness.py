@@ -8,7 +8,7 @@ What is measured says `experiments.trajectory`.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import optax
 
@@ -29,12 +29,12 @@ class Config(TrajectoryOptions, DataOptions):
     model: ModelName = "vgg_a_narrow"
     """The network."""
 
-    def smoke_sized(self) -> "Config":
+    def smoke_sized(self) -> Self:
         """Return a run of seconds."""
         small = dataclasses.replace(self, model="mlp", batch_size=16, epochs=2, stretch=2, seeds=2)
         return dataclasses.replace(small, lanczos_steps=4)
 
-    def paper_sized(self) -> "Config":
+    def paper_sized(self) -> Self:
         """Return the published run: VGG-A on CIFAR-10 for 15,000 steps."""
         published = dataclasses.replace(self, dataset="cifar10", model="vgg_a", batch_size=128)
         return dataclasses.replace(published, epochs=150, stretch=100, spectrum_every=15)
