@@ -182,6 +182,16 @@ def _tests(curves: list[dict[str, Any]], moments: list[dict[str, Any]]) -> list[
     return rows
 
 
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return measurements that are not finite; what they say is a result, not a check."""
+    return [
+        f"{row['normalizer']}, step {row['step']}, layer {row['layer']}: {measure} is {row[measure]}"
+        for row in results["changes"]
+        for measure in ("mean_change", "deviation_change")
+        if not np.isfinite(row[measure])
+    ]
+
+
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the paired comparisons."""
     return compared(results["tests"])
@@ -242,4 +252,4 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.noisy_batch_norm", figures=figures, summary=summary)
+    main(run, Config, name="experiments.noisy_batch_norm", figures=figures, failures=failures, summary=summary)

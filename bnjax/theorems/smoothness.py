@@ -5,59 +5,42 @@ Each as derived and, where the paper prints something else, as printed. All at �
 """
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from bnjax.normalizers.normalizer import Normalizer
-from bnjax.theorems.standardization import Closed, applied, closed, columns, compare
+from bnjax.theorems.landscape import (
+    Landscape,
+    curvature_formula,
+    curvature_printed,
+    landscape,
+    largest_weight_gradient_printed,
+    squared_gradient_formula,
+    squared_gradient_printed,
+    squares,
+)
+from bnjax.theorems.standardization import applied, closed, columns, compare
 from bnjax.theorems.statement import Case, Comparison
-
-
-class Landscape(NamedTuple):
-    """The loss before and after the normalizer at one case, feature by feature.
-
-    Attributes:
-        formula: the standardization by its closed form.
-        gradient: g, (m, d).
-        normalized_gradient: ĝ in units of γ/σ, `σ ĝ / γ`, (m, d).
-        alignment: ⟨g, ŷ⟩, (d,).
-        curvature_of_normalized: ĝᵀHĝ with ĝ in those units and H = ∂²L/∂y_j², (d,).
-        normalized_curvature: ĝᵀ(∂²L̂/∂x_j²)ĝ in those units, times σ²/γ², (d,).
-        curvature: gᵀHg, (d,).
-        gradient_size: the size of squared gradients, (d,).
-        curvature_size: the size of curvatures along gradients, (d,).
-    """
-
-    formula: Closed
-    gradient: Float[Array, "m d"]
-    normalized_gradient: Float[Array, "m d"]
-    alignment: Float[Array, " d"]
-    curvature_of_normalized: Float[Array, " d"]
-    normalized_curvature: Float[Array, " d"]
-    curvature: Float[Array, " d"]
-    gradient_size: Float[Array, " d"]
-    curvature_size: Float[Array, " d"]
 
 
 def gradient_norm(normalizer: Normalizer, case: Case) -> Comparison:
     """S1: `‖ĝ‖² = (γ²/σ²)(‖g‖² - ⟨1,g⟩²/m - ⟨g,ŷ⟩²/m)`, the paper's theorem 4.1 as an equality."""
     at = _landscape(normalizer, case)
-    return _compare(at, case, _squares(at.normalized_gradient), _gradient_norm_formula(at, power=1.0), at.gradient_size)
+    return _compare(at, case, squares(at.normalized_gradient), squared_gradient_formula(at), _gradient_size(at, case))
 
 
 def gradient_norm_printed(normalizer: Normalizer, case: Case) -> Comparison:
     """S1 as printed: `≤`, with the last factor `1/√m`."""
     at = _landscape(normalizer, case)
-    return _compare(at, case, _squares(at.normalized_gradient), _gradient_norm_formula(at, power=0.5), at.gradient_size)
+    return _compare(at, case, squares(at.normalized_gradient), squared_gradient_printed(at), _gradient_size(at, case))
 
 
 def gradient_curvature(normalizer: Normalizer, case: Case) -> Comparison:
     """S2: `ĝᵀ(∂²L̂/∂x²)ĝ = (γ²/σ²) ĝᵀHĝ - (γ/(mσ²)) ⟨g,ŷ⟩ ‖ĝ‖²`, theorem 4.2 as an equality (printed: ≤)."""
     at = _landscape(normalizer, case)
-    return _compare(at, case, at.normalized_curvature, _curvature_formula(at, case), at.curvature_size)
+    return _compare(at, case, at.normalized_curvature, curvature_formula(at), _curvature_size(at, case))
 
 
 def smaller_curvature(normalizer: Normalizer, case: Case) -> Comparison:
@@ -65,14 +48,13 @@ def smaller_curvature(normalizer: Normalizer, case: Case) -> Comparison:
     at = _landscape(normalizer, case)
     applies = case.gamma * at.alignment >= 0
     left = jnp.where(applies, at.normalized_curvature, 0.0)
-    return _compare(at, case, left, jnp.where(applies, at.curvature_of_normalized, 0.0), at.curvature_size)
+    return _compare(at, case, left, jnp.where(applies, at.curvature_of_normalized, 0.0), _curvature_size(at, case))
 
 
 def smaller_curvature_printed(normalizer: Normalizer, case: Case) -> Comparison:
     """S3 as printed, without the extra assumption on H: `… ≤ (γ²/σ²)(gᵀHg - ⟨g,ŷ⟩ ‖ĝ‖² / (mγ))`."""
     at = _landscape(normalizer, case)
-    right = at.curvature - at.alignment * _squares(at.normalized_gradient) / (len(at.gradient) * case.gamma)
-    return _compare(at, case, at.normalized_curvature, right, at.curvature_size)
+    return _compare(at, case, at.normalized_curvature, curvature_printed(at), _curvature_size(at, case))
 
 
 def weight_gradient(normalizer: Normalizer, case: Case) -> Comparison:
@@ -82,17 +64,17 @@ def weight_gradient(normalizer: Normalizer, case: Case) -> Comparison:
     """
     at, radius = _landscape(normalizer, case), _radius(case)
     left = radius**2 * _largest_weight_gradient(at.normalized_gradient, case)
-    right = radius**2 * _gradient_norm_formula(at, power=1.0)
-    return _compare(at, case, left, right, (1 + radius**2) * at.gradient_size)
+    right = radius**2 * squared_gradient_formula(at)
+    return _compare(at, case, left, right, (1 + radius**2) * _gradient_size(at, case))
 
 
 def weight_gradient_printed(normalizer: Normalizer, case: Case) -> Comparison:
     """S4 as printed: `≤`, with `- mμ_g² - λ²⟨g,ŷ⟩²`."""
     at, radius = _landscape(normalizer, case), _radius(case)
-    mean = jnp.mean(at.gradient, axis=0)
     left = radius**2 * _largest_weight_gradient(at.normalized_gradient, case)
-    right = radius**2 * _squares(at.gradient) - len(at.gradient) * mean**2 - radius**2 * at.alignment**2
-    return _compare(at, case, left, right, (1 + radius**2) * at.gradient_size)
+    return _compare(
+        at, case, left, largest_weight_gradient_printed(at, radius), (1 + radius**2) * _gradient_size(at, case)
+    )
 
 
 def weight_curvature(normalizer: Normalizer, case: Case) -> Comparison:
@@ -114,8 +96,8 @@ def weight_curvature(normalizer: Normalizer, case: Case) -> Comparison:
     gradient = jax.grad(loss)(origin)
     _, curvature = jax.jvp(jax.grad(loss), (origin,), (gradient,))
     left = jnp.sum(gradient * curvature, axis=0)
-    right = radius**4 * _curvature_formula(at, case)
-    return _compare(at, case, left, right, (1 + radius**4) * at.curvature_size)
+    right = radius**4 * curvature_formula(at)
+    return _compare(at, case, left, right, (1 + radius**4) * _curvature_size(at, case))
 
 
 def nearest_optimum(normalizer: Normalizer, case: Case) -> Comparison:
@@ -125,7 +107,7 @@ def nearest_optimum(normalizer: Normalizer, case: Case) -> Comparison:
     """
     optimum = case.weights
     start = case.other_weights * jnp.sign(jnp.sum(case.other_weights * optimum, axis=0))
-    nearest = optimum * jnp.sum(start * optimum, axis=0) / _squares(optimum)
+    nearest = optimum * jnp.sum(start * optimum, axis=0) / squares(optimum)
 
     def output(weights: Array) -> Array:
         before = case.inputs @ weights
@@ -133,13 +115,13 @@ def nearest_optimum(normalizer: Normalizer, case: Case) -> Comparison:
         params = {"scale": case.gamma, "bias": case.beta}
         return normalizer.apply(params, stats, before, key=jax.random.key(0))[0] / jnp.max(jnp.abs(case.gamma))
 
-    shortening = (_squares(optimum) - jnp.sum(optimum * start, axis=0)) ** 2 / _squares(optimum)
-    left = jnp.concatenate([output(nearest).ravel(), _squares(start - nearest)])
-    right = jnp.concatenate([output(optimum).ravel(), _squares(start - optimum) - shortening])
+    shortening = (squares(optimum) - jnp.sum(optimum * start, axis=0)) ** 2 / squares(optimum)
+    left = jnp.concatenate([output(nearest).ravel(), squares(start - nearest)])
+    right = jnp.concatenate([output(optimum).ravel(), squares(start - optimum) - shortening])
     before = closed(case.inputs @ optimum, 0.0)
     shortened = closed(case.inputs @ nearest, 0.0)
     scale = jnp.minimum(before.scale, shortened.scale)
-    size = 1 + jnp.max(jnp.abs(case.beta)) + jnp.max(_squares(start) + _squares(optimum))
+    size = 1 + jnp.max(jnp.abs(case.beta)) + jnp.max(squares(start) + squares(optimum))
     inputs = case._replace(x=jnp.maximum(jnp.abs(case.inputs @ optimum), jnp.abs(case.inputs @ nearest)))
     return compare(left, right, size, inputs, scale)
 
@@ -153,39 +135,21 @@ def kept_minima(normalizer: Normalizer, case: Case) -> Comparison:
 
 
 def _landscape(normalizer: Normalizer, case: Case) -> Landscape:
-    x = columns(case.x)
-    formula = closed(x, 0.0)
-    unit = formula.scale / case.gamma  # x = x₀ + unit · z makes ∂L̂/∂z the gradient in units of γ/σ
     apply = applied(normalizer, case, {"scale": case.gamma, "bias": case.beta})
+    return landscape(partial(_loss, case), apply, columns(case.x), case.gamma, case.beta)
 
-    loss = partial(_loss, case)
 
-    def normalized_loss(z: Array) -> Array:
-        return loss(apply(x + unit * z))
+def _gradient_size(at: Landscape, case: Case) -> Array:
+    """Return the size of squared gradients."""
+    largest = jnp.maximum(jnp.max(jnp.abs(at.formula.values)), 1.0)
+    return largest**2 * (squares(at.gradient) + len(at.gradient) / _width(case) ** 2)
 
-    origin = jnp.zeros_like(x)
-    normalized_gradient = jax.grad(normalized_loss)(origin)
-    _, hessian_times_own = jax.jvp(jax.grad(normalized_loss), (origin,), (normalized_gradient,))
-    output = case.gamma * formula.values + case.beta
-    gradient = jax.grad(loss)(output)
-    # The loss is a sum over features, so one product with all columns is each feature's own.
-    _, times_normalized = jax.jvp(jax.grad(loss), (output,), (normalized_gradient,))
-    _, times_gradient = jax.jvp(jax.grad(loss), (output,), (gradient,))
-    largest = jnp.maximum(jnp.max(jnp.abs(formula.values)), 1.0)
-    width = _width(case)
-    gradient_size = largest**2 * (_squares(gradient) + len(x) / width**2)
-    own_curvature = jnp.sqrt(gradient_size / len(x)) / jnp.abs(case.gamma)
-    return Landscape(
-        formula=formula,
-        gradient=gradient,
-        normalized_gradient=normalized_gradient,
-        alignment=jnp.sum(gradient * formula.values, axis=0),
-        curvature_of_normalized=jnp.sum(normalized_gradient * times_normalized, axis=0),
-        normalized_curvature=jnp.sum(normalized_gradient * hessian_times_own, axis=0),
-        curvature=jnp.sum(gradient * times_gradient, axis=0),
-        gradient_size=gradient_size,
-        curvature_size=gradient_size * (4 / width**2 + own_curvature),
-    )
+
+def _curvature_size(at: Landscape, case: Case) -> Array:
+    """Return the size of curvatures along gradients."""
+    size = _gradient_size(at, case)
+    own_curvature = jnp.sqrt(size / len(at.gradient)) / jnp.abs(case.gamma)
+    return size * (4 / _width(case) ** 2 + own_curvature)
 
 
 def _loss(case: Case, y: Array) -> Array:
@@ -198,19 +162,9 @@ def _width(case: Case) -> Array:
     return 1 + jnp.abs(case.gamma)
 
 
-def _gradient_norm_formula(at: Landscape, *, power: float) -> Array:
-    m = len(at.gradient)
-    return _squares(at.gradient) - jnp.sum(at.gradient, axis=0) ** 2 / m - at.alignment**2 / m**power
-
-
-def _curvature_formula(at: Landscape, case: Case) -> Array:
-    own = at.alignment * _squares(at.normalized_gradient) / (len(at.gradient) * case.gamma)
-    return at.curvature_of_normalized - own
-
-
 def _largest_weight_gradient(gradient: Array, case: Case) -> Array:
     """Return `max ‖Xᵀ gradient‖²` over the extremal and one random input of spectral norm 1, for each feature."""
-    lengths = jnp.sqrt(_squares(gradient))
+    lengths = jnp.sqrt(squares(gradient))
     unit_row = case.weights[:, 0] / jnp.linalg.norm(case.weights[:, 0])
     random = case.inputs / jnp.linalg.norm(case.inputs, ord=2)
 
@@ -224,10 +178,6 @@ def _largest_weight_gradient(gradient: Array, case: Case) -> Array:
 def _radius(case: Case) -> Array:
     """Return λ, a positive random number of the case."""
     return jnp.exp(case.coefficients[0])
-
-
-def _squares(table: Array) -> Array:
-    return jnp.sum(table**2, axis=0)
 
 
 def _compare(at: Landscape, case: Case, left: Array, right: Array, size: Array) -> Comparison:

@@ -59,6 +59,7 @@ COLUMNS = {
     },
     "experiments.deep_linear": {"normalizer", "step", "loss", "loss_range", "curvature", "seeds"},
     "experiments.lp_norms": {"normalizer", "step", "loss", "loss_range", "curvature", "seeds"},
+    "experiments.trained_statements": {"epoch", "statement", "form", "features", "worst", "violated_share", "holds"},
     "experiments.noisy_batch_norm": {"normalizer", "step", "train_loss", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.four_losses": {"normalizer", "first", "second", "mean", "std", "batches"},
     "experiments.off_diagonal": {"model", "recipe", "coordinates", "part", "mean", "std", "features", "accuracy"},
@@ -189,6 +190,7 @@ def test_hessian_blocking_reports_every_part_for_every_normalizer_and_kind_of_ba
             "blocked_over_training",
             {"normalizer": "batch_norm", "epoch": 0, "term": "gradient", "part": "shared", "survival": 1e-3},
         ),
+        ("trained_statements", {"statement": "S1", "epoch": 0, "worst": 1.0, "violated_share": 1.0, "holds": False}),
         ("linear_part", {"model": "lenet_v1", "recipe": "adam", "normalizer": "batch_norm", "ratio": 1e-9}),
     ],
 )

@@ -1,0 +1,47 @@
+"""What is measured of a trained network is its own gradient, and a missed statement is seen."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from bnjax.models import MLP, passages
+from bnjax.normalizers import batch_norm
+from bnjax.training import initial_state
+from experiments.trained_statements import FORMS, _measured, _table
+from tests.comparison import assert_close
+
+MODEL = MLP((4, 3), norm=batch_norm(epsilon=0.0), classes=3)
+
+
+def test_both_sides_of_the_gradient_norm_are_those_of_the_networks_own_gradients():
+    images = jnp.sin(jnp.arange(7 * 5.0).reshape(7, 5))
+    labels = jnp.arange(7) % 3
+    state = initial_state(MODEL, optax.sgd(0.1), jax.random.key(0), images)
+    params = jax.tree.map(lambda leaf: leaf.astype(float) + 0.1, state.params)
+    state = state._replace(params=params)
+
+    def loss(logits):
+        return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    passing = passages(MODEL, {"params": params, "batch_stats": state.stats}, images, loss)
+    rows = [row for row in _measured(MODEL, state, images, labels) if (row["statement"], row["form"]) == FORMS[0]]
+    for layer, (name, passage) in enumerate(passing.items(), start=1):
+        plain, scale = batch_norm(epsilon=0.0, affine=False), params[name]["scale"]
+        _, pull_back = jax.vjp(lambda x, plain=plain: plain.apply(*plain.init(x), x)[0], passage.features)
+        (arriving,) = pull_back(passage.gradient)
+        # In units of γ/σ, which carry no γ any more.
+        expected = jnp.sum((arriving * jnp.std(passage.features, axis=0)) ** 2, axis=0)
+        own = [row for row in rows if row["layer"] == layer]
+        assert len(own) == len(scale)
+        assert_close(jnp.asarray([row["left"] for row in own]), expected, order=1)
+        assert_close(jnp.asarray([row["right"] for row in own]), expected, order=1)
+
+
+@pytest.mark.parametrize(("statement", "holds"), [("S1", False), ("S3", True)])
+def test_an_inequality_may_be_missed_to_one_side_and_an_equality_to_none(statement, holds):
+    row = {"epoch": 0, "left": 1.0, "right": 2.0, "size": 4.0}
+    rows = [{**row, "statement": name, "form": form} for name, form in FORMS]
+    (found,) = [row for row in _table(rows) if (row["statement"], row["form"]) == (statement, "derived")]
+    assert found["holds"] is holds
+    assert found["worst"] == (-0.25 if holds else 0.25)
