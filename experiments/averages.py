@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_1samp
 
+SIGNIFICANT = 0.05
+
 
 def over_seeds(rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Any]]:
     """Return mean and standard deviation of the metrics over all rows that agree in the keys `by`.
@@ -30,25 +32,46 @@ def over_seeds(rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Seque
     return averages
 
 
-def paired_difference(first: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
+def paired_difference(first: Sequence[float], other: Sequence[float], claim: str) -> dict[str, Any]:
     """Return how `other` differs from `first`, entry by entry (the same seeds): a paired t-test, two-sided.
 
+    Args:
+        first: a number for each seed.
+        other: likewise.
+        claim: what is said of `other`: "smaller", "larger", "not smaller", "not larger" or "about the same", with more
+            words after it or none.
+
     Returns:
-        `mean_against` and `mean` of the two, `difference` and its population standard deviation `difference_std`, the
-        test's `p`, None with a `reason` where the differences are all the same, and `seeds`, the number of entries.
+        The `claim`, `mean_against` and `mean` of the two, `difference` and its population standard deviation
+        `difference_std`, the test's `p`, None with a `reason` where the differences are all the same, what was `found`
+        of the claim at the level `SIGNIFICANT`, and `seeds`, the number of entries.
     """
     difference = np.asarray(other) - np.asarray(first)
     varies = np.ptp(difference) > 0
-    p: Any = ttest_1samp(difference, 0.0)[1] if varies else None
+    test: Any = ttest_1samp
+    p = float(test(difference, 0.0).pvalue) if varies else None
     return {
+        "claim": claim,
         "mean_against": float(np.mean(first)),
         "mean": float(np.mean(other)),
         "difference": float(np.mean(difference)),
         "difference_std": float(np.std(difference)),
-        "p": None if p is None else float(p),
+        "p": p,
         "reason": "" if varies else "no spread over seeds",
+        "found": _found(claim, float(np.mean(difference)), p),
         "seeds": len(difference),
     }
+
+
+def _found(claim: str, difference: float, p: float | None) -> str:
+    """Return whether a claim is shown, contradicted, or neither."""
+    asserted = claim.startswith(("smaller", "larger"))
+    if p is None or p >= SIGNIFICANT:
+        return "not shown" if asserted else "not contradicted"
+    side = "smaller" if difference < 0 else "larger"
+    if asserted:
+        return "shown" if claim.startswith(side) else "contradicted"
+    return "shown" if claim.startswith("not ") and not claim.startswith(f"not {side}") else "contradicted"
 
 
 def means_of_seeds(rows: Sequence[dict[str, Any]], measure: str) -> list[float]:
@@ -60,4 +83,6 @@ def means_of_seeds(rows: Sequence[dict[str, Any]], measure: str) -> list[float]:
 def compared(tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows of `paired_difference` as narrow as a terminal; where there is no p there is the reason."""
     shown = ("normalizer", "against", "measure", "claim", "mean_against", "mean")
-    return [{**{key: row[key] for key in shown}, "p": row["reason"] if row["p"] is None else row["p"]} for row in tests]
+    return [
+        {**{key: row[key] for key in shown}, "p": row["p"] or row["reason"], "found": row["found"]} for row in tests
+    ]

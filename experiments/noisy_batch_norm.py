@@ -177,8 +177,8 @@ def _tests(curves: list[dict[str, Any]], moments: list[dict[str, Any]]) -> list[
         first, other = (
             means_of_seeds([row for row in source if row["normalizer"] == which], measure) for which in (against, name)
         )
-        which = {"normalizer": name, "against": against, "measure": measure, "claim": claim}
-        rows.append({**which, **paired_difference(first, other)})
+        which = {"normalizer": name, "against": against, "measure": measure}
+        rows.append({**which, **paired_difference(first, other, claim)})
     return rows
 
 

@@ -265,8 +265,8 @@ def _paired_tests(
             means_of_seeds([row for row in source if row["normalizer"] == which], measure)
             for which in (normalizers[0], name)
         )
-        which = {"normalizer": name, "against": normalizers[0], "measure": measure, "claim": claim}
-        rows.append({**which, **paired_difference(first, other)})
+        which = {"normalizer": name, "against": normalizers[0], "measure": measure}
+        rows.append({**which, **paired_difference(first, other, claim)})
     return rows
 
 

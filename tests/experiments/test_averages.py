@@ -1,6 +1,9 @@
 """Runs of one kind are averaged together, over those that have the number."""
 
-from experiments.averages import over_seeds
+import numpy as np
+import pytest
+
+from experiments.averages import means_of_seeds, over_seeds, paired_difference
 
 
 def test_runs_that_agree_in_the_keys_are_one_row_with_mean_and_deviation():
@@ -19,3 +22,32 @@ def test_a_number_that_some_runs_lack_is_averaged_over_the_others():
 def test_a_number_that_all_runs_lack_is_missing():
     (row,) = over_seeds([{"loss": None}, {"loss": None}], (), ("loss",))
     assert row == {"loss": None, "loss_std": None, "seeds": 2}
+
+
+@pytest.mark.parametrize(
+    ("claim", "down", "nowhere", "up"),
+    [
+        ("smaller: trains faster", "shown", "not shown", "contradicted"),
+        ("larger: shifts more", "contradicted", "not shown", "shown"),
+        ("not smaller (covariate shift)", "contradicted", "not contradicted", "shown"),
+        ("not larger (covariate shift)", "shown", "not contradicted", "contradicted"),
+        ("about the same", "contradicted", "not contradicted", "contradicted"),
+    ],
+)
+def test_what_is_found_of_a_claim_follows_from_the_side_of_a_difference_and_its_spread(claim, down, nowhere, up):
+    first = np.array([1.0, 2.0, 3.0])
+    noise = np.array([0.01, -0.01, 0.005])
+    found = [paired_difference(list(first), list(first + noise + by), claim)["found"] for by in (-1.0, 0.0, 1.0)]
+    assert found == [down, nowhere, up]
+
+
+def test_without_a_spread_nothing_is_shown_and_the_reason_is_given():
+    row = paired_difference([1.0, 2.0], [0.0, 1.0], "smaller")
+    assert row["p"] is None
+    assert row["reason"] == "no spread over seeds"
+    assert row["found"] == "not shown"
+
+
+def test_the_mean_is_taken_over_each_seeds_own_rows():
+    rows = [{"seed": seed, "loss": seed + step} for seed in (3, 1) for step in (0.0, 2.0)]
+    assert means_of_seeds(rows, "loss") == [4.0, 2.0]
