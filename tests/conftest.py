@@ -6,9 +6,12 @@ import os
 # tests the programs that users run, as .ci/run does with the core.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+from typing import Any
+
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 jax.config.update("jax_enable_x64", True)
 # Where a plugin has imported JAX before.
@@ -24,9 +27,26 @@ settings.register_profile(
 settings.load_profile("bnjax")
 
 
+# Files of which every case is work of its own, that of one experiment or notebook; its tests have its name in brackets.
+BY_CASE = ("tests/experiments/test_experiments.py", "tests/test_notebooks.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, for its compiled functions; what asks for its own goes first."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    """Begin with the longest cases, so that no process is left with one at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(BY_CASE))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Keep the tests of a file, or of a case, in one process, for what they compile and share."""
+    return ByFileOrCase(config, log)
+
+
+class ByFileOrCase(LoadScopeScheduling):
+    """Schedules whole files, and single cases of those in `BY_CASE`.
+
+    The groups that pytest-xdist 3.8 knows are lost in pytest 9.2: a name added to a test is not seen.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        return test.partition("[")[2] or test if file in BY_CASE else file

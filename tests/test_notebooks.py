@@ -22,7 +22,7 @@ def test_notebook_is_committed_executed_and_below_a_megabyte(path):
     assert path.stat().st_size < 1e6
 
 
-@pytest.mark.parametrize("path", [pytest.param(p, id=p.stem, marks=pytest.mark.xdist_group(p.stem)) for p in NOTEBOOKS])
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_notebook_runs_and_its_assertions_hold(path):
     notebook = nbformat.read(path, as_version=4)
