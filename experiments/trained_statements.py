@@ -224,9 +224,9 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             value="share",
             series="when",
             floor=1e-3,
-            name_label="as printed in arXiv 1805.11604",
+            name_label="statement",
             value_label="share of features that violate it",
-            title="Statements as printed, on the gradients of trained networks",
+            title="Statements as printed in arXiv 1805.11604, in trained networks",
             caption=f"{results['data']}; {config['model']}, {config['seeds']} seeds from {config['seed']}; every "
             "feature of every batch normalization; float64, ε = 0",
         )
