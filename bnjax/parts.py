@@ -98,8 +98,11 @@ def carry_back(
 
 def split_part(stacked: Part, total: int, shared: int | None = None, individual: int | None = None) -> SplitPart:
     """Return the stacked part number `total` together with those numbered `shared` and `individual`."""
-    parts = (None if index is None else _part_at(stacked, index) for index in (shared, individual))
-    return SplitPart(**vars(_part_at(stacked, total)), **dict(zip(("shared", "individual"), parts, strict=True)))
+
+    def pick(index: int | None) -> Part | None:
+        return None if index is None else _part_at(stacked, index)
+
+    return SplitPart(**vars(_part_at(stacked, total)), shared=pick(shared), individual=pick(individual))
 
 
 # Compiled once for all numbers: in the program that makes the parts it would take longer to compile than they do.

@@ -63,6 +63,17 @@ def paired_difference(first: Sequence[float], other: Sequence[float], claim: str
     }
 
 
+def paired_test(
+    rows: Sequence[dict[str, Any]], normalizer: str, against: str, measure: str, claim: str
+) -> dict[str, Any]:
+    """Return how a measure's mean over each seed's rows differs between two normalizers, as `paired_difference`."""
+    first, other = (
+        means_of_seeds([row for row in rows if row["normalizer"] == which], measure) for which in (against, normalizer)
+    )
+    which = {"normalizer": normalizer, "against": against, "measure": measure}
+    return {**which, **paired_difference(first, other, claim)}
+
+
 def _found(claim: str, difference: float, p: float | None) -> str:
     """Return whether a claim is shown, contradicted, or neither."""
     asserted = claim.startswith(("smaller", "larger"))
@@ -81,7 +92,7 @@ def means_of_seeds(rows: Sequence[dict[str, Any]], measure: str) -> list[float]:
 
 
 def compared(tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows of `paired_difference` as narrow as a terminal; where there is no p there is the reason."""
+    """Return rows of `paired_test` as narrow as a terminal; where there is no p there is the reason."""
     shown = ("normalizer", "against", "measure", "claim", "mean_against", "mean")
     return [
         {**{key: row[key] for key in shown}, "p": row["p"] or row["reason"], "found": row["found"]} for row in tests

@@ -24,7 +24,7 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.models import normalizer_names, passages
 from bnjax.training import Recipe, TrainState, train_step
-from experiments.averages import compared, means_of_seeds, over_seeds, paired_difference
+from experiments.averages import compared, over_seeds, paired_test
 from experiments.command import main, training_bar
 from experiments.networks import DataOptions, ModelName
 from experiments.observed import trained_and_observed
@@ -77,10 +77,6 @@ class Config(DataOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer from every seed and look at the normalizers' outputs on the way."""
     train_data, test_data = config.load(train=True), config.load(train=False)
-    if config.batch_size > len(train_data.labels):
-        raise ValueError(
-            f"--batch-size needs to be at most the {len(train_data.labels)} training images, got {config.batch_size}"
-        )
     curves, moments, quantiles = [], [], []
     with training_bar(len(NORMALIZERS) * config.seeds * config.epochs) as advance:
         for name, seed in product(NORMALIZERS, range(config.seed, config.seed + config.seeds)):
@@ -123,18 +119,18 @@ def _outputs(
     now, then = jax.device_get(_before_and_after_a_step(recipe, state, fixed, *batch))
     variables = {"params": state.params, "batch_stats": state.stats}
     names = normalizer_names(recipe.model, variables, fixed, rngs=_keys(state))
-    shown = dict.fromkeys((1, (1 + len(names)) // 2, len(names)))
+    shown = {layer: names[layer - 1] for layer in (1, (1 + len(names)) // 2, len(names))}
     return [
         {
             "layer": layer,
-            "name": names[layer - 1],
-            "changes": _changes(now[names[layer - 1]], then[names[layer - 1]]),
+            "name": name,
+            "changes": _changes(now[name], then[name]),
             "quantiles": [
-                {"quantile": quantile, "value": float(np.quantile(now[names[layer - 1]][..., 0], quantile))}
+                {"quantile": quantile, "value": float(np.quantile(now[name][..., 0], quantile))}
                 for quantile in QUANTILES
             ],
         }
-        for layer in shown
+        for layer, name in shown.items()
     ]
 
 
@@ -171,15 +167,10 @@ def _changes(now: np.ndarray, then: np.ndarray) -> dict[str, float]:
 
 def _tests(curves: list[dict[str, Any]], moments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Compare the normalizers seed by seed, in the mean over the steps (and the three layers)."""
-    rows = []
-    for against, name, measure, claim in CLAIMS:
-        source = curves if measure == "train_loss" else moments
-        first, other = (
-            means_of_seeds([row for row in source if row["normalizer"] == which], measure) for which in (against, name)
-        )
-        which = {"normalizer": name, "against": against, "measure": measure}
-        rows.append({**which, **paired_difference(first, other, claim)})
-    return rows
+    return [
+        paired_test(curves if measure == "train_loss" else moments, name, against, measure, claim)
+        for against, name, measure, claim in CLAIMS
+    ]
 
 
 def failures(results: dict[str, Any]) -> list[str]:

@@ -43,7 +43,14 @@ def trained_and_observed(
         recipe, train_data, test_data, order, seed: as in `train`.
         advance: called with name and metrics after every epoch.
         observe: `(epoch, state) -> value`, something that JSON can hold.
+
+    Raises:
+        ValueError: a batch of more rows than there are.
     """
+    if config.batch_size > len(train_data.labels):
+        raise ValueError(
+            f"--batch-size needs to be at most the {len(train_data.labels)} training images, got {config.batch_size}"
+        )
     directory = config.checkpoints_of(name)
     assert directory is not None, "main always gives an output"
     folder = directory / "observed"

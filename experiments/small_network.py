@@ -127,10 +127,9 @@ def train_small_network(
     dtype = jnp.result_type(float)
     strides = train.images.shape[1] // 4 if convolutional else None
     model = SmallNetwork(norm, train.classes, features, hidden, strides, dtype)
-    images, labels = jnp.asarray(train.images, dtype), jnp.asarray(train.labels)
     optimizer = optax.adam(3e-3)
 
-    def step(state, key):
+    def step(images, labels, state, key):
         params, stats, optimizer_state = state
         chosen = jax.random.choice(key, len(images), (64,), replace=False)
 
@@ -147,16 +146,15 @@ def train_small_network(
         return (optax.apply_updates(params, updates), stats, optimizer_state), right
 
     @jax.jit
-    def trained():
+    def trained(images, labels, test_images):
         init_key, batch_key = jax.random.split(jax.random.key(seed))
         variables = model.init(init_key, images[:2])
         params = variables["params"]
         state = params, variables["batch_stats"], optimizer.init(params)
-        (params, _, _), right = jax.lax.scan(step, state, jax.random.split(batch_key, steps))
-        features = model.apply({"params": params}, jnp.asarray(test.images, dtype), method="trunk")
-        return params, features, jnp.mean(right[-100:])
+        (params, _, _), right = jax.lax.scan(partial(step, images, labels), state, jax.random.split(batch_key, steps))
+        return params, model.apply({"params": params}, test_images, method="trunk"), jnp.mean(right[-100:])
 
-    params, features, accuracy = trained()
+    params, features, accuracy = trained(train.images.astype(dtype), train.labels, test.images.astype(dtype))
 
     def logits_of(params, row: Array):
         return model.apply({"params": params}, row, method="head")

@@ -36,7 +36,7 @@ from bnjax.data import Batches, LabelledImages
 from bnjax.measurements import blocked_shares, internal_covariate_shift, layer_names, parameter_order
 from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
-from experiments.averages import compared, means_of_seeds, over_seeds, paired_difference
+from experiments.averages import compared, over_seeds, paired_test
 from experiments.command import training_bar
 from experiments.networks import NormalizerName, TrainingOptions
 from experiments.observed import trained_and_observed
@@ -97,10 +97,6 @@ def followed(
     config: TrajectoryOptions, recipes: Mapping[str, Recipe], train_data: LabelledImages, test_data: LabelledImages
 ) -> dict[str, Any]:
     """Train every normalizer's recipe from every seed and measure the loss on the way: an experiment's results."""
-    if config.batch_size > len(train_data.labels):
-        raise ValueError(
-            f"--batch-size needs to be at most the {len(train_data.labels)} training images, got {config.batch_size}"
-        )
     points, spectrum, ritz, layers, normalizers, landscape, curves = [], [], [], [], [], [], []
     with training_bar(len(recipes) * config.seeds * config.epochs) as advance:
         for name, seed in product(recipes, range(config.seed, config.seed + config.seeds)):
@@ -258,16 +254,10 @@ def _paired_tests(
     points: list[dict[str, Any]], layers: list[dict[str, Any]], normalizers: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     """Compare every normalizer with the first, seed by seed, in the mean over the trajectory: a paired t-test."""
-    rows = []
-    for name, (measure, claim) in product(normalizers[1:], CLAIMS.items()):
-        source = layers if measure in ("distance", "cosine") else points
-        first, other = (
-            means_of_seeds([row for row in source if row["normalizer"] == which], measure)
-            for which in (normalizers[0], name)
-        )
-        which = {"normalizer": name, "against": normalizers[0], "measure": measure}
-        rows.append({**which, **paired_difference(first, other, claim)})
-    return rows
+    return [
+        paired_test(layers if measure in ("distance", "cosine") else points, name, normalizers[0], measure, claim)
+        for name, (measure, claim) in product(normalizers[1:], CLAIMS.items())
+    ]
 
 
 def failures(results: dict[str, Any]) -> list[str]:
