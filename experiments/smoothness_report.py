@@ -1,0 +1,137 @@
+"""What does batch normalization do for optimization? Every experiment on it, and what was found of each claim.
+
+    python -m experiments.smoothness_report
+    python -m experiments.smoothness_report --preset paper --data-dir DIR
+
+Runs `performance`, `lp_norms` (the trajectory of `smoothness`, with two norms more), `noisy_batch_norm`, `deep_linear`
+and `trained_statements`, each in a folder of its own in the output, where its tables and figures are, and gathers what
+they say of the claims of arXiv 1805.11604. A report that was interrupted goes on where it stopped when it is given the
+same `--output`.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bnjax.reporting.records import Record
+from experiments.averages import SIGNIFICANT
+from experiments.command import Options, main, progress
+from experiments.parts import part_record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Part = Literal["performance", "lp_norms", "noisy_batch_norm", "deep_linear", "trained_statements"]
+PARTS: tuple[Part, ...] = ("performance", "lp_norms", "noisy_batch_norm", "deep_linear", "trained_statements")
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Run every experiment on smoothness and gather what was found of the paper's claims."""
+
+    parts: tuple[Part, ...] = PARTS
+    """The experiments to run."""
+    seeds: int = 3
+    """Runs of every kind, with the seeds seed, seed + 1, …"""
+    data_dir: Path | None = None
+    """Folder of prepared image sets, for the published sizes; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
+
+    def smoke_sized(self) -> "Config":
+        """Return a run of seconds."""
+        return dataclasses.replace(self, parts=("deep_linear", "trained_statements"), seeds=2)
+
+    def arguments(self, part: Part) -> list[str]:
+        """Return the command line of an experiment."""
+        given = ["--seed", str(self.seed), "--seeds", str(self.seeds), "--preset", self.preset]
+        if self.smoke:
+            given.append("--smoke")
+        if self.data_dir is not None and hasattr(import_module(f"experiments.{part}").Config, "data_dir"):
+            given += ["--data-dir", str(self.data_dir)]
+        return given
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Run the experiments and gather their claims."""
+    assert config.output is not None, "main always gives an output"
+    records = {
+        part: part_record(f"experiments.{part}", config.output / part, *config.arguments(part))
+        for part in progress(config.parts, "experiments")
+    }
+    return {
+        "table": [{"experiment": part, **row} for part, record in records.items() for row in claims(record)],
+        "parts": [
+            {
+                "experiment": part,
+                "command": record.provenance["command"],
+                "wall_time_s": record.provenance["wall_time_s"],
+                "data": record.results["data"],
+            }
+            for part, record in records.items()
+        ],
+        "part_failures": [f"{part}: {line}" for part, record in records.items() for line in record.results["failures"]],
+    }
+
+
+def claims(record: Record) -> list[dict[str, Any]]:
+    """Return a row for each claim on which an experiment has an opinion.
+
+    Either of two normalizers compared (`experiments.averages.paired_test`), or of a statement as printed, of which
+    `mean` is the share of features that violate it.
+    """
+    if "tests" in record.results:
+        return record.results["tests"]
+    return [
+        {
+            "normalizer": "batch_norm",
+            "measure": f"{row['statement']} as printed, epoch {row['epoch']}",
+            "claim": "holds at every feature",
+            "mean": row["violated_share"],
+            "found": "contradicted" if row["violated_share"] > 0 else "not contradicted",
+        }
+        for row in record.results["table"]
+        if row["form"] == "printed"
+    ]
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return the checks that the experiments failed."""
+    return results["part_failures"]
+
+
+def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
+    """Draw how the measures of two normalizers compare, and whether that is what the paper says."""
+    from bnjax.reporting.figures import dots
+
+    compared = [
+        {
+            "pair": f"{row['experiment']}: {row['measure']}, {row['normalizer']} / {row['against']}",
+            "ratio": row["mean"] / row["mean_against"],
+            "claim": row["found"],
+        }
+        for row in results["table"]
+        if "against" in row
+    ]
+    if not compared:
+        return {}
+    data = "; ".join(dict.fromkeys(part["data"] for part in results["parts"]))
+    return {
+        "claims": dots(
+            compared,
+            name="pair",
+            value="ratio",
+            series="claim",
+            floor=1e-3,
+            name_label="measure and normalizers",
+            value_label="mean with the first normalizer / mean with the second",
+            title="What is said of batch normalization, and what was found",
+            caption=f"{data}; {config['seeds']} seeds from {config['seed']}; claims of arXiv 1805.11604, paired "
+            f"t-tests over the seeds at the level {SIGNIFICANT}",
+        )
+    }
+
+
+if __name__ == "__main__":
+    shown = ("experiment", "normalizer", "against", "measure", "claim", "mean_against", "mean", "p", "found")
+    main(run, Config, name="experiments.smoothness_report", figures=figures, failures=failures, columns=shown)

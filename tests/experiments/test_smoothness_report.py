@@ -1,0 +1,80 @@
+"""The report runs every experiment on smoothness once and gathers what they found."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bnjax.reporting.records import Record, write_record
+from experiments.parts import part_record
+from experiments.smoothness_report import Config, claims, failures, figures, run
+
+NAME = "experiments.demo"
+
+
+def kept(folder: Path, command: str, results: dict | None = None) -> Path:
+    """Write the record of a run that a command has made and return its folder."""
+    write_record(folder, Record(NAME, {}, {"command": command}, results or {"table": [{"loss": 1.0}], "failures": []}))
+    return folder
+
+
+def test_an_experiment_that_was_run_already_is_read_and_not_run_again(tmp_path):
+    folder = kept(tmp_path / "demo", f"python -m {NAME} --output {tmp_path / 'demo'} --seed 3")
+    assert part_record(NAME, folder, "--seed", "3").results["table"] == [{"loss": 1.0}]
+
+
+def test_the_result_of_another_command_is_refused(tmp_path):
+    folder = kept(tmp_path / "demo", f"python -m {NAME} --output {tmp_path / 'demo'} --seed 3")
+    with pytest.raises(ValueError, match="--seed 4\ngive another --output"):
+        part_record(NAME, folder, "--seed", "4")
+
+
+def test_an_experiment_that_leaves_no_result_ends_the_report(tmp_path):
+    with pytest.raises(ChildProcessError, match=r"experiments\.no_such_experiment ended with exit status 1"):
+        part_record("experiments.no_such_experiment", tmp_path / "nothing")
+
+
+def test_the_folder_of_images_goes_to_the_experiments_that_read_images():
+    config = Config(data_dir=Path("images"), preset="paper", seeds=4)
+    assert config.arguments("performance")[-2:] == ["--data-dir", "images"]
+    assert config.arguments("deep_linear") == ["--seed", "0", "--seeds", "4", "--preset", "paper"]
+
+
+def test_a_statement_as_printed_is_contradicted_by_one_feature_that_violates_it():
+    rows = [
+        {"statement": "S1", "form": "derived", "epoch": 0, "violated_share": 0.0},
+        {"statement": "S1", "form": "printed", "epoch": 0, "violated_share": 0.0},
+        {"statement": "S3", "form": "printed", "epoch": 5, "violated_share": 0.01},
+    ]
+    found = claims(Record(NAME, {}, {}, {"table": rows}))
+    assert [(row["measure"], row["found"]) for row in found] == [
+        ("S1 as printed, epoch 0", "not contradicted"),
+        ("S3 as printed, epoch 5", "contradicted"),
+    ]
+
+
+def test_the_report_gathers_claims_and_failed_checks_of_every_part(tmp_path):
+    test = {
+        "normalizer": "batch_norm",
+        "against": "none",
+        "measure": "loss",
+        "claim": "smaller",
+        "mean_against": 2.0,
+        "mean": 1.0,
+        "p": 0.01,
+        "found": "shown",
+    }
+    config = Config(parts=("lp_norms", "deep_linear"), output=tmp_path)
+    for part, lines in (("lp_norms", []), ("deep_linear", ["step 0: loss is nan"])):
+        results = {"table": [{"loss": 1.0}], "tests": [test], "data": "digits", "failures": lines}
+        command = " ".join(
+            ["python", "-m", f"experiments.{part}", "--output", str(tmp_path / part), *config.arguments(part)]
+        )
+        write_record(
+            tmp_path / part, Record(f"experiments.{part}", {}, {"command": command, "wall_time_s": 1.0}, results)
+        )
+    results = run(config)
+    assert [row["experiment"] for row in results["table"]] == ["lp_norms", "deep_linear"]
+    assert failures(results) == ["deep_linear: step 0: loss is nan"]
+    drawn = figures(json.loads(json.dumps(results)), {"seeds": 3, "seed": 0})
+    assert list(drawn) == ["claims"]
