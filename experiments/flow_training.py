@@ -90,7 +90,7 @@ class Config(ImageOptions, TrainingOptions):
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
-        small = dataclasses.replace(self, normalizers=("batch_norm",), width=2, blocks=1, batch_size=8, repeats=2)
+        small = dataclasses.replace(self, normalizers=("batch_norm",), width=2, blocks=1, repeats=1)
         return dataclasses.replace(small, epochs=2, seeds=1, pairs=4)
 
     def paper_sized(self) -> "Config":

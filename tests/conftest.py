@@ -17,6 +17,18 @@ jax.config.update("jax_enable_x64", True)
 # Where a plugin has imported JAX before.
 jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled programs for the next run and for processes that tests start; `--cache-clear` forgets them."""
+    assert config.cache is not None
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("compiled")))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update(
+        "jax_persistent_cache_min_compile_time_secs", float(os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"])
+    )
+
+
 settings.register_profile(
     "bnjax",
     deadline=None,  # The first example of a shape compiles.
