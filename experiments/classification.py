@@ -212,13 +212,5 @@ def _setting(results: dict[str, Any], config: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    shown = (*KIND, "train_loss", "train_accuracy", "test_accuracy", "test_accuracy_std")
-    main(
-        run,
-        Config,
-        name="experiments.classification",
-        figures=figures,
-        failures=failures,
-        columns=(*shown, "neighbour_accuracy", "neighbour_accuracy_std", "dropped"),
-        x64=False,
-    )
+    shown = (*KIND, "train_loss", "test_accuracy", "test_accuracy_std", "neighbour_accuracy", "seeds")
+    main(run, Config, name="experiments.classification", figures=figures, failures=failures, columns=shown, x64=False)

@@ -197,12 +197,5 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 
 if __name__ == "__main__":
-    shown = ("model", "recipe", "normalizer", "gradient_norm", "reference_norm", "ratio", "passing_ratio", "features")
-    main(
-        run,
-        Config,
-        name="experiments.linear_part",
-        figures=figures,
-        failures=failures,
-        columns=(*shown, "left_out", "accuracy"),
-    )
+    shown = ("model", "recipe", "normalizer", "gradient_norm", "reference_norm", "ratio", "passing_ratio", "accuracy")
+    main(run, Config, name="experiments.linear_part", figures=figures, failures=failures, columns=shown)

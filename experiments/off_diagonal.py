@@ -154,4 +154,5 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.off_diagonal", figures=figures, failures=failures)
+    shown = ("model", "recipe", "accuracy", "coordinates", "part", "mean", "std", "features", "survival")
+    main(run, Config, name="experiments.off_diagonal", figures=figures, failures=failures, columns=shown)

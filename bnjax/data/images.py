@@ -23,7 +23,13 @@ class LabelledImages(NamedTuple):
     classes: int
 
     def first(self, count: int | None) -> "LabelledImages":
-        """Return the first `count` images, as a subset by name; all of them if there are no more, or for None."""
+        """Return the first `count` images, as a subset by name; all of them if there are no more, or for None.
+
+        Raises:
+            ValueError: a count below 1.
+        """
+        if count is not None and count < 1:
+            raise ValueError(f"count needs to be at least 1, got {count}")
         if count is None or count >= len(self.images):
             return self
         name = f"subset: the first {count:,} of {self.name}"

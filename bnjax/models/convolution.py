@@ -1,6 +1,6 @@
 """How is an image convolved fastest? In one of several forms, chosen by backend and shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,10 @@ from flax import linen as nn
 from jaxtyping import Array
 
 from bnjax.models.convolution_forms import Convolved, Form, Images, Kernel, band, native, patches, winograd
+
+# Products for each image and place of the kernel from which on Winograd's filtering is worth its compilation, which
+# takes some two seconds longer; below, it saves a millisecond or two of a step.
+WORTH_FILTERING = 2**18
 
 
 class Convolution(nn.Module):
@@ -63,23 +67,24 @@ def convolve(x: Images, kernel: Kernel, *, strides: int = 1, padding: int = 0, f
             f"a convolution of images {x.shape} with padding {padding} needs a square kernel of {x.shape[-1]} channels "
             f"and at most {min(x.shape[1:3]) + 2 * padding} rows, got {kernel.shape}; resize the images?"
         )
-    form = form or fastest_form(len(kernel), strides, *kernel.shape[2:])
+    form = form or fastest_form(x.shape, kernel.shape, strides)
     return form(x, kernel, strides, padding)
 
 
-def fastest_form(size: int, strides: int, channels: int, features: int) -> Form:
+def fastest_form(images: Sequence[int], kernel: Sequence[int], strides: int) -> Form:
     """Return the form that is fastest with its derivatives on the default backend (docs/performance.md, convolutions).
 
     Args:
-        size: height and width of the kernel.
+        images: shape of the images, (n, h, w, channels).
+        kernel: shape of the kernel, (size, size, channels, features).
         strides: step of the kernel.
-        channels: of the images.
-        features: channels of the output.
     """
     if jax.default_backend() != "cpu":
         return native
+    _, height, width, channels = images
+    size, *_, features = kernel
     if features <= 16:
         return band
-    if (size, strides) == (3, 1) and channels > 4:
+    if (size, strides) == (3, 1) and channels > 4 and height * width * channels * features >= WORTH_FILTERING:
         return winograd
     return patches

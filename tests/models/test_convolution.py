@@ -104,11 +104,18 @@ def test_rows_may_be_mapped_one_by_one():
 
 def test_the_form_is_chosen_by_backend_and_shape(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    assert fastest_form(3, 1, 64, 64) is winograd
-    assert fastest_form(3, 2, 64, 128) is fastest_form(1, 1, 64, 256) is fastest_form(3, 1, 3, 64) is patches
-    assert fastest_form(5, 1, 1, 6) is band
+    large, small = (8, 32, 32, 64), (8, 2, 2, 64)
+    assert fastest_form(large, (3, 3, 64, 64), 1) is winograd
+    for images, kernel, strides in (
+        (small, (3, 3, 64, 64), 1),
+        (large, (3, 3, 64, 128), 2),
+        (large, (1, 1, 64, 256), 1),
+        ((8, 32, 32, 3), (3, 3, 3, 64), 1),
+    ):
+        assert fastest_form(images, kernel, strides) is patches
+    assert fastest_form((8, 28, 28, 1), (5, 5, 1, 6), 1) is band
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert fastest_form(3, 1, 64, 64) is native
+    assert fastest_form(large, (3, 3, 64, 64), 1) is native
 
 
 @pytest.mark.parametrize(("size", "strides"), [(5, 1), (3, 2)])
