@@ -55,7 +55,8 @@ def test_an_interrupted_preparation_leaves_no_set_and_the_next_one_completes_it(
     with preparation(tmp_path, pause=1) as interrupted:
         assert interrupted.stdout is not None
         examples = (line for line in interrupted.stdout if line == "example\n")
-        next(examples), next(examples)  # Between the two TensorFlow is imported, which swallows an interrupt.
+        next(examples)
+        next(examples)  # Between the two TensorFlow is imported, which swallows an interrupt.
         interrupted.send_signal(signal.SIGINT)
     assert interrupted.returncode == 130
     with pytest.raises(NotPreparedError):
