@@ -1,5 +1,6 @@
 """Which terms of the loss get back through a normalizer? The report that the library exists for."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -77,12 +78,19 @@ class BlockingReport:
         rows, *shape = self.total_gradient.shape
         survival = float(self.total_survival)
         survives = f"of the whole gradient survives {survival:.3g}" if survival == survival else "it has no gradient"
+        if self._is_remainder_alone():
+            survives += (
+                "; all is remainder: the expansion point may lie on the head's kinks, give another expansion_point"
+            )
         return format_table(
             [{name: value for name, value in row.items() if name != "normalizer"} for row in self.to_rows()],
             title=f"What gets back through {self.normalizer}",
             caption=f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}; loss (sum) "
             f"{float(self.loss):.6g}, of which {float(self.value):.6g} at the expansion point; {survives}",
         )
+
+    def _is_remainder_alone(self) -> bool:
+        return [name for name, part in self.terms.items() if not math.isnan(float(part.survival))] == ["remainder"]
 
     def plot(self) -> "Figure":
         """Return bars of each part's survival, a matplotlib figure."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 
 Arguments = ParamSpec("Arguments")
@@ -17,15 +18,15 @@ def jit_once(function: Callable[Arguments, Result], **options: Any) -> Callable[
     """Return `jax.jit(function, **options)` for few calls: compiled sooner, to a slower program.
 
     To draw the parameters of ResNet-18, a matter of milliseconds, takes 28 s to compile with optimization and 4 s
-    without (docs/performance.md). Where arguments are being traced it is the function itself, a part of what is
+    without (docs/performance.md). Inside of another transformation it is the function itself, a part of what is
     compiled around it.
     """
     compiled = jax.jit(function, compiler_options=UNOPTIMIZED, **options)
 
     @functools.wraps(function)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        # JAX takes options of the compiler at the outermost function only.
-        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((args, kwargs)))
+        # JAX takes options of the compiler at the outermost function only; inside of another one zeros are traced too.
+        traced = any(isinstance(leaf, Tracer) for leaf in (jnp.zeros(()), *jax.tree.leaves((args, kwargs))))
         return (function if traced else compiled)(*args, **kwargs)
 
     return call

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import ttest_1samp
 
 SIGNIFICANT = 0.05
+NOT_FINITE = "not finite"
 
 
 def over_seeds(rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Any]]:
@@ -43,13 +44,15 @@ def paired_difference(first: Sequence[float], other: Sequence[float], claim: str
 
     Returns:
         The `claim`, `mean_against` and `mean` of the two, `difference` and its population standard deviation
-        `difference_std`, the test's `p`, None with a `reason` where the differences are all the same, what was `found`
-        of the claim at the level `SIGNIFICANT`, and `seeds`, the number of entries.
+        `difference_std`, the test's `p`, None with a `reason` where there is no test, what was `found` of the claim at
+        the level `SIGNIFICANT`, and `seeds`, the number of entries.
     """
     difference = np.asarray(other) - np.asarray(first)
-    varies = np.ptp(difference) > 0
+    reason = _no_test_of(difference)
+    if reason == NOT_FINITE:
+        return without_test(claim, reason)
     test: Any = ttest_1samp
-    p = float(test(difference, 0.0).pvalue) if varies else None
+    p = None if reason else float(test(difference, 0.0).pvalue)
     return {
         "claim": claim,
         "mean_against": float(np.mean(first)),
@@ -57,10 +60,25 @@ def paired_difference(first: Sequence[float], other: Sequence[float], claim: str
         "difference": float(np.mean(difference)),
         "difference_std": float(np.std(difference)),
         "p": p,
-        "reason": "" if varies else "no spread over seeds",
+        "reason": reason,
         "found": _found(claim, float(np.mean(difference)), p),
         "seeds": len(difference),
     }
+
+
+def without_test(claim: str, reason: str) -> dict[str, Any]:
+    """Return what `paired_difference` does, for numbers that there are not."""
+    numbers = dict.fromkeys(("mean_against", "mean", "difference", "difference_std", "p"))
+    return {"claim": claim, **numbers, "reason": reason, "found": "not tested", "seeds": 0}
+
+
+def _no_test_of(difference: np.ndarray) -> str:
+    """Return why a t-test of these numbers would say nothing, or nothing."""
+    if not np.isfinite(difference).all():
+        return NOT_FINITE
+    if len(difference) < 2:
+        return "one seed: no test"
+    return "" if np.ptp(difference) > 0 else "no spread over seeds"
 
 
 def paired_test(
@@ -95,5 +113,7 @@ def compared(tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows of `paired_test` as narrow as a terminal; where there is no p there is the reason."""
     shown = ("normalizer", "against", "measure", "claim", "mean_against", "mean")
     return [
-        {**{key: row[key] for key in shown}, "p": row["p"] or row["reason"], "found": row["found"]} for row in tests
+        {**{key: row[key] for key in shown}, "p": row["p"] or row["reason"]}
+        | {"seeds": row["seeds"], "found": row["found"]}
+        for row in tests
     ]

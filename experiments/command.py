@@ -15,7 +15,9 @@ the exit status is 1 if the run fails its own check, 2 for bad input and 130 if 
 import dataclasses
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -160,7 +162,7 @@ def main(
         _exit(2, f"error: {error}")
     try:
         begin = perf_counter()
-        with _without_optimization() if config.smoke else nullcontext():
+        with _terminated_as_interrupted(), _without_optimization() if config.smoke else nullcontext():
             results = run(dataclasses.replace(config, output=directory))
         wall_time_s = perf_counter() - begin
         if failures is not None:
@@ -175,7 +177,9 @@ def main(
         record = Record(name, settings, origin, results)
         complaint = _publish(directory, record, figures)
     except KeyboardInterrupt:
-        _exit(130, "interrupted: no result.json was written")
+        trained = (directory / "runs").is_dir()
+        goes_on = f"; the same command with --output {directory} goes on from what was trained" if trained else ""
+        _exit(130, f"interrupted: no result.json was written{goes_on}")
     except (ValueError, TypeError, OSError, ArithmeticError) as error:  # The last: a loss that is not finite.
         _exit(2, f"error: {error} {_place(error)}")
     finally:
@@ -240,6 +244,19 @@ def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> 
 
 
 @contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Lets a run that is told to end (SIGTERM) end as by Ctrl-C, with what it has started."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _without_optimization() -> Iterator[None]:
     """Compiles sooner, in all threads, what is fast anyway; afterwards the process compiles as before."""
     before = jax.config.read("jax_disable_most_optimizations")
@@ -283,11 +300,13 @@ def _print_results(
 ) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # A terminal without Greek letters is no reason to fail.
-    rows = summary(record.results) if summary else record.results["table"]
+    rows = (summary(record.results) if summary else []) or record.results["table"]
     try:
         print(format_table(rows, columns=columns))
         if record.results.get("failures") == []:
-            print("\nAll checks of this run hold.")
+            print("\nAll checks of the computation hold.")
+        if record.config["smoke"]:
+            print("\nA smoke run: its sizes say nothing about the question.")
         print(f"\nwritten to {directory}/: {', '.join(sorted(path.name for path in directory.iterdir()))}", flush=True)
     except BrokenPipeError:  # Nobody reads on, as with `| head`; the record is complete.
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at exit

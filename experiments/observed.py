@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from bnjax.data import LabelledImages
 from bnjax.reporting.records import replacing
-from bnjax.training import Order, Recipe, Trained, TrainState
+from bnjax.training import LossNotFiniteError, Order, Recipe, Trained, TrainState
 from experiments.networks import TrainingOptions
 
 
@@ -46,6 +46,7 @@ def trained_and_observed(
 
     Raises:
         ValueError: a batch of more rows than there are.
+        LossNotFiniteError: the run diverged.
     """
     if config.batch_size > len(train_data.labels):
         raise ValueError(
@@ -59,15 +60,18 @@ def trained_and_observed(
         with replacing(folder / f"{epoch}.json") as temporary:
             temporary.write_text(json.dumps(observe(epoch, state)), encoding="utf-8")
 
-    trained = config.trained(
-        recipe,
-        train_data,
-        test_data,
-        order=order,
-        seed=seed,
-        directory=directory,
-        report=partial(advance, name),
-        observe=keep,
-    )
+    try:
+        trained = config.trained(
+            recipe,
+            train_data,
+            test_data,
+            order=order,
+            seed=seed,
+            directory=directory,
+            report=partial(advance, name),
+            observe=keep,
+        )
+    except LossNotFiniteError as error:
+        raise LossNotFiniteError(f"{name}: {error}") from error
     files = [folder / f"{epoch}.json" for epoch in range(config.epochs + 1)]
     return Observed(trained, [json.loads(file.read_text(encoding="utf-8")) for file in files])

@@ -19,7 +19,7 @@ def part_record(name: str, folder: Path, *arguments: str) -> Record:
         arguments: its further command line.
 
     Raises:
-        ValueError: the folder holds the record of another command.
+        ValueError: the folder holds the record of another command, or what is none of this experiment.
         ChildProcessError: there is no record, as of a run that was refused or killed.
     """
     command = ["-m", name, "--output", str(folder), *arguments]
@@ -28,10 +28,19 @@ def part_record(name: str, folder: Path, *arguments: str) -> Record:
         if not (folder / RESULT_FILE).exists():
             raise ChildProcessError(f"{name} ended with exit status {done.returncode} and without a result")
     record = read_record(folder)
-    expected = shlex.join(["python", *command])
-    if record.provenance["command"] != expected:
+    if record.experiment != name or not {"table", "failures"} <= set(record.results):
+        raise ValueError(f"{folder} needs to hold a result of {name}, got one of {record.experiment}; remove it")
+    made_by, expected = record.provenance.get("command", ""), shlex.join(["python", *command])
+    if _without_places(made_by) != _without_places(expected):
         raise ValueError(
-            f"{folder} holds the result of\n    {record.provenance['command']}\nand not of\n    {expected}\n"
+            f"{folder} holds the result of\n    {made_by}\nand not of\n    {expected}\n"
             "give another --output, or remove that folder"
         )
     return record
+
+
+def _without_places(command: str) -> list[str]:
+    """Return a command without its folders, which have several names."""
+    words = shlex.split(command)
+    places = [place for place, word in enumerate(words) if word in ("--output", "--data-dir")]
+    return [word for place, word in enumerate(words) if place not in places and place - 1 not in places]

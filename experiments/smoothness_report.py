@@ -32,7 +32,7 @@ class Config(Options):
     """Run every experiment on smoothness and gather what was found of the paper's claims."""
 
     parts: tuple[Part, ...] = PARTS
-    """The experiments to run."""
+    """The experiments to run; with --smoke the last two unless given."""
     seeds: int = 3
     """Runs of every kind, with the seeds seed, seed + 1, …"""
     data_dir: Path | None = None
@@ -66,6 +66,7 @@ def run(config: Config) -> dict[str, Any]:
                 "experiment": part,
                 "command": record.provenance["command"],
                 "wall_time_s": record.provenance["wall_time_s"],
+                "git_commit": record.provenance["git_commit"] or "no git checkout",
                 "data": record.results["data"],
             }
             for part, record in records.items()
@@ -106,12 +107,13 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
     compared = [
         {
-            "pair": f"{row['experiment']}: {row['measure']}, {row['normalizer']} / {row['against']}",
-            "ratio": row["mean"] / row["mean_against"],
+            "compared": f"{row['experiment']}: {row['measure']}, {row['normalizer']} beside {row['against']}: "
+            f"{row['claim']}",
+            "difference": _relative_difference(row["mean"], row["mean_against"]),
             "claim": row["found"],
         }
         for row in results["table"]
-        if "against" in row
+        if row.get("mean_against") is not None
     ]
     if not compared:
         return {}
@@ -119,12 +121,11 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     return {
         "claims": dots(
             compared,
-            name="pair",
-            value="ratio",
+            name="compared",
+            value="difference",
             series="claim",
-            floor=1e-3,
-            name_label="measure and normalizers",
-            value_label="mean with the first normalizer / mean with the second",
+            name_label="measure, normalizers and what is said",
+            value_label="difference / (|mean| + |mean beside it|); ±1/3: twice or half as much",
             title="What is said of batch normalization, and what was found",
             caption=f"{data}; {config['seeds']} seeds from {config['seed']}; claims of arXiv 1805.11604, paired "
             f"t-tests over the seeds at the level {SIGNIFICANT}",
@@ -132,6 +133,12 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     }
 
 
+def _relative_difference(mean: float, against: float) -> float:
+    """Return a difference between -1 and 1, which two numbers of either sign have."""
+    size = abs(mean) + abs(against)
+    return (mean - against) / size if size else 0.0
+
+
 if __name__ == "__main__":
-    shown = ("experiment", "normalizer", "against", "measure", "claim", "mean_against", "mean", "p", "found")
+    shown = ("experiment", "normalizer", "against", "measure", "claim", "mean_against", "mean", "p", "seeds", "found")
     main(run, Config, name="experiments.smoothness_report", figures=figures, failures=failures, columns=shown)

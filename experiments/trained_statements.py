@@ -106,6 +106,7 @@ def run(config: Config) -> dict[str, Any]:
     def measured(epoch: int, state: TrainState, seed: int) -> None:
         if epoch in (0, config.epochs):
             found = _measured(exact, state, jnp.asarray(images), jnp.asarray(labels))
+            _check_variances(found, config, epoch)
             rows.extend({"epoch": epoch, "seed": seed, **row} for row in found)
 
     with training_bar(config.seeds * config.epochs) as advance:
@@ -123,6 +124,17 @@ def run(config: Config) -> dict[str, Any]:
         "features": rows,
         "data": f"trained on {train_data.name}; measured on {config.rows} rows of {test_data.name}",
     }
+
+
+def _check_variances(rows: list[dict[str, Any]], config: Config, epoch: int) -> None:
+    """Raise ValueError if a feature had no variance, since with ε = 0 nothing behind it is a number."""
+    for row in rows:
+        if not np.isfinite([row["left"], row["right"], row["size"]]).all() or row["size"] == 0:
+            raise ValueError(
+                f"the statements need features with variance and gradients, but at epoch {epoch} feature "
+                f"{row['feature']} of normalizer {row['layer']} of {config.model} has none; choose a model whose "
+                "normalizers stand before its ReLUs, or more --rows"
+            )
 
 
 def _measured(model: nn.Module, state: TrainState, images: Array, labels: Array) -> list[dict[str, Any]]:

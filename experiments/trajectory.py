@@ -61,7 +61,7 @@ CLAIMS = {
     "loss_range": "smaller",
     "distance_max": "smaller",
     "smoothness": "smaller",
-    "curvature": "smaller",
+    "curvature": "smaller (theorem 4.2)",
     "distance": "not smaller (covariate shift)",
     "cosine": "not larger (covariate shift)",
 }
@@ -91,6 +91,12 @@ class TrajectoryOptions(TrainingOptions):
     """Products with the Hessian for its spectrum, and as many for its trace."""
     seeds: int = 3
     """Runs of every normalizer, with the seeds seed, seed + 1, …"""
+
+    def __post_init__(self) -> None:
+        """Check that both ends of the step sizes are positive."""
+        super().__post_init__()
+        if not min(self.step_range) > 0:
+            raise ValueError(f"--step-range needs to be positive, got {' '.join(map(str, self.step_range))}")
 
 
 def followed(

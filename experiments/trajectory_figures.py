@@ -41,8 +41,8 @@ def figures(results: dict[str, Any], config: dict[str, Any], *, network: str) ->
             x_label="training step",
             y_label="loss along the gradient (nats)",
             title="The range of the loss along its gradient",
-            caption=f"{caption.partition('; mean and')[0]}{along}; bands from the smallest to the largest loss, both "
-            f"the mean over {config['seeds']} seeds from {config['seed']}",
+            caption=f"{caption.partition('; mean and')[0]}{along}; bands from the smallest to "
+            f"the largest loss, a line in their middle; means over {config['seeds']} seeds from {config['seed']}",
         )
     }
     for name, measure, label, title in (

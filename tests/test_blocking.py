@@ -385,3 +385,12 @@ def test_survival_does_not_depend_on_the_size_of_the_loss(size):
 
 def test_terms_are_in_the_order_of_the_expansion(report):
     assert tuple(report.terms) == TERMS
+
+
+def test_a_report_that_is_remainder_alone_says_that_its_expansion_point_may_be_on_kinks():
+    weights = jnp.cos(jnp.arange(12.0)).reshape(3, 4)
+    head = bnjax.cross_entropy_head(lambda y: weights @ jax.nn.relu(y))
+    x, labels = jnp.sin(jnp.arange(24.0)).reshape(6, 4), jnp.arange(6) % 3
+    on_kinks, beside = (bnjax.blocking(head, batch_norm(), x, labels, expansion_point=point) for point in (0.0, 0.5))
+    assert "give another expansion_point" in " ".join(str(on_kinks).split())
+    assert "expansion_point" not in str(beside)

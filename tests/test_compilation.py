@@ -29,6 +29,12 @@ def test_it_is_the_function_itself_also_inside_of_transformations(around):
     assert_close(around(lambda x: once(x, 2))(x), around(lambda x: shifted(x, 2))(x))
 
 
+def test_inside_of_a_compiled_function_its_arguments_may_be_constants():
+    once = jit_once(shifted, static_argnums=1)
+    x = jnp.linspace(0.0, 1.0, 5)
+    assert_close(jax.jit(lambda factor: factor * once(x, 2))(3.0), 3 * shifted(x, 2))
+
+
 def test_it_is_compiled_once_for_equal_shapes():
     traced = []
     once = jit_once(lambda x: traced.append(1) or x + 1)

@@ -19,7 +19,8 @@ class RitzValues(NamedTuple):
         values: approximate eigenvalues, ascending; those at the ends are found first.
         weights: of a quadrature: vᵀ f(H) v ≈ Σ weights f(values), exact for polynomials of degree 2 · steps - 1. They
             add up to 1.
-        error_bounds: within this distance of each value lies an eigenvalue of H, up to rounding.
+        error_bounds: within this distance of each value lies an eigenvalue of H: what the method has left out, plus
+            `steps · eps · max |values|` for its rounding. What the products themselves have rounded is not in it.
     """
 
     values: Float[Array, "*starts steps"]
@@ -30,8 +31,8 @@ class RitzValues(NamedTuple):
 def ritz_values(hessian_product: Callable[[Any], Any], start: Any, *, steps: int) -> RitzValues:
     """Return the Ritz values of so many products with a symmetric matrix, fully reorthogonalized.
 
-    Where the products with the start span fewer dimensions than there are steps, exactly and not only up to rounding
-    (the matrix is 0 or the identity, the start is one of its eigenvectors), there is no next direction: all is NaN.
+    Where the products with the start span fewer dimensions than there are steps, to a part in 1/√eps, the method ends
+    there: the largest of the values found is repeated with weight 0.
 
     Args:
         hessian_product: `direction ↦ H direction`, trees like `start`.
@@ -50,9 +51,30 @@ def ritz_values(hessian_product: Callable[[Any], Any], start: Any, *, steps: int
         return ravel_pytree(hessian_product(unravel(direction)))[0]
 
     decomposed = decomp.tridiag_sym(steps, reortho="full", custom_vjp=False)(flat_product, flat)
-    values, vectors = jnp.linalg.eigh(decomposed.J_small)
-    error_bounds = jnp.linalg.norm(decomposed.residual) * jnp.abs(vectors[-1])
-    return RitzValues(values, vectors[0] ** 2, error_bounds)
+    return _of_tridiagonal(jnp.asarray(decomposed.J_small), jnp.linalg.norm(decomposed.residual))
+
+
+def _of_tridiagonal(tridiagonal: Float[Array, "steps steps"], residual: Float[Array, ""]) -> RitzValues:
+    """Return the Ritz values of Lanczos' matrix up to where its next direction would be made of rounding."""
+    steps, eps = len(tridiagonal), jnp.finfo(tridiagonal.dtype).eps
+    # From where there is no next direction there may be numbers that are none.
+    diagonal, beside = (
+        jnp.where(jnp.isfinite(entries), entries, 0)
+        for entries in (jnp.diag(tridiagonal), jnp.append(jnp.diag(tridiagonal, 1), residual))
+    )
+    size = jnp.maximum(jnp.max(jnp.abs(diagonal)), jnp.max(jnp.abs(beside)))
+    goes_on = jnp.cumprod(beside > jnp.sqrt(eps) * size)
+    found = jnp.minimum(1 + jnp.sum(goes_on), steps)
+    places = jnp.arange(steps)
+    # What was not found is put beyond all eigenvalues of the rest, to be last.
+    diagonal = jnp.where(places < found, diagonal, 4 * size + 1)
+    links = jnp.where(places[:-1] < found - 1, beside[:-1], 0)
+    values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(links, 1) + jnp.diag(links, -1))
+    left_out = beside[found - 1] * jnp.abs(vectors[found - 1])
+    rounding = steps * eps * size
+    kept = jnp.minimum(places, found - 1)
+    weights = jnp.where(places < found, vectors[0] ** 2, 0)
+    return RitzValues(values[kept], weights, left_out[kept] + rounding)
 
 
 def spectral_density(

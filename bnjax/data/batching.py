@@ -31,8 +31,10 @@ def random_batches(
             the first rows of the epoch.
 
     Raises:
-        ValueError: fewer rows than a batch holds and `remainder="drop"`, or an option that there is not.
+        ValueError: fewer rows than a batch holds and `remainder="drop"`, labels of another shape or none, or an option
+            that there is not.
     """
+    _check_labels(labels)
     rows = _whole_batches(generator.permutation(len(labels)), batch_size, remainder, "the data")
     return Batches(rows, _dropped(labels, rows))
 
@@ -45,6 +47,7 @@ def single_class_batches(
     Within a class the rows are in random order. Arguments and errors as in `random_batches`; what is dropped or wrapped
     is counted class by class.
     """
+    _check_labels(labels)
     of_class = [
         _whole_batches(generator.permutation(np.flatnonzero(labels == label)), batch_size, remainder, f"class {label}")
         for label in np.unique(labels)
@@ -52,6 +55,11 @@ def single_class_batches(
     longest = max(len(batches) for batches in of_class)
     rows = np.stack([batches[turn] for turn in range(longest) for batches in of_class if turn < len(batches)])
     return Batches(rows, _dropped(labels, rows))
+
+
+def _check_labels(labels: np.ndarray) -> None:
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"labels need to be one number for each of at least one row, got shape {labels.shape}")
 
 
 def _whole_batches(order: np.ndarray, batch_size: int, remainder: str, what: str) -> np.ndarray:

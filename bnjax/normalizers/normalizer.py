@@ -284,7 +284,8 @@ def check_group_size(entries: int, group: str, name: str, *, remedy: str) -> Non
     """Raise ValueError unless the statistics of a group run over at least two entries."""
     if entries < 2:
         raise ValueError(
-            f"{name} needs at least 2 values for each {group}, got {entries}: one value has no variance; {remedy}"
+            f"{name} needs at least 2 values for each {group}, got {entries}: one value has no variance; {remedy}; if "
+            "a head calls it for single rows, that head mixes rows and has no expansion row by row"
         )
 
 

@@ -143,8 +143,8 @@ def read_record(directory: Path) -> Record:
             results=entries.pop("results"),
             provenance=entries,
         )
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not the record of a run: {error!r}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the record of a run: {error!r}; remove it") from error
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
@@ -170,7 +170,7 @@ def require_free(directory: Path) -> None:
         raise NotADirectoryError(f"{directory} is a file; give a folder that is new or holds no result")
     if (directory / RESULT_FILE).exists():
         raise FileExistsError(
-            f"{directory} already holds the {RESULT_FILE} of another run, which is not overwritten; "
+            f"{directory} already holds the {RESULT_FILE} of a finished run, which is not overwritten; "
             "give another folder or remove that one"
         )
 

@@ -97,6 +97,33 @@ def test_within_its_error_bound_of_every_value_lies_an_eigenvalue(matrix):
     assert jnp.max(error_bounds) > 1e-6, "six steps are too few for all"
 
 
+@pytest.mark.parametrize("rank", [0, 1, 5])
+def test_where_products_span_less_than_there_are_steps_all_values_are_eigenvalues(rank):
+    """A matrix applied as a network's Hessian is, in factors, breaks down to rounding and not exactly."""
+    generator = np.random.default_rng(0)
+    basis = jnp.asarray(np.linalg.qr(generator.normal(size=(30, 30)))[0])
+    eigenvalues = jnp.asarray([3.0, -2.0, 1.0, 0.5, 1e-3][:rank] + [0.0] * (30 - rank))
+    start = jnp.asarray(generator.normal(size=30))
+    found = jax.jit(lambda start: ritz_values(lambda z: basis @ (eigenvalues * (basis.T @ z)), start, steps=30))(start)
+    distance = jnp.min(jnp.abs(found.values[:, None] - eigenvalues), axis=1)
+    assert jnp.all(distance <= found.error_bounds + 1e-12)
+    assert jnp.max(found.error_bounds) < 1e-6
+    assert_close(jnp.sum(found.weights), jnp.asarray(1.0))
+    ends = jnp.stack([found.values[0], found.values[-1]])
+    np.testing.assert_allclose(ends, [jnp.min(eigenvalues), jnp.max(eigenvalues)], atol=1e-7)
+
+
+def test_more_steps_than_a_networks_hessian_has_rank_add_nothing(small):
+    loss, params, hessian, _ = small
+    eigenvalues = jnp.linalg.eigvalsh(hessian)
+    start = jnp.cos(jnp.arange(1.0, params.size + 1))
+    found = jax.jit(lambda p: ritz_values(linearized_gradient(loss, p).hessian_product, start, steps=params.size))(
+        params
+    )
+    assert eigenvalues[0] - 1e-7 < found.values[0]
+    assert found.values[-1] < eigenvalues[-1] + 1e-7
+
+
 def test_the_weights_integrate_polynomials_of_degree_below_twice_the_steps(matrix):
     params, hessian = matrix
     start = jax.random.normal(jax.random.key(3), params.shape)

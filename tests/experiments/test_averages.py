@@ -48,6 +48,19 @@ def test_without_a_spread_nothing_is_shown_and_the_reason_is_given():
     assert row["found"] == "not shown"
 
 
+@pytest.mark.parametrize(
+    ("first", "other", "reason", "found"),
+    [
+        ([np.inf, 1.0], [1.0, 2.0], "not finite", "not tested"),
+        ([np.nan, 1.0], [1.0, 2.0], "not finite", "not tested"),
+        ([2.0], [1.0], "one seed: no test", "not shown"),
+    ],
+)
+def test_where_there_is_no_test_nothing_is_shown_and_the_reason_is_given(first, other, reason, found):
+    row = paired_difference(first, other, "smaller")
+    assert (row["p"], row["reason"], row["found"]) == (None, reason, found)
+
+
 def test_the_mean_is_taken_over_each_seeds_own_rows():
     rows = [{"seed": seed, "loss": seed + step} for seed in (3, 1) for step in (0.0, 2.0)]
     assert means_of_seeds(rows, "loss") == [4.0, 2.0]

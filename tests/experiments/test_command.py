@@ -219,7 +219,8 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path):
     assert tmp_path.is_dir()
 
 
-def test_a_process_interrupted_from_outside_exits_with_130(tmp_path: Path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_interrupted_from_outside_exits_with_130(sent: signal.Signals, tmp_path: Path):
     code = """
 import sys, time
 from experiments.command import Options, main
@@ -232,10 +233,10 @@ main(run, Options, name="experiments.demo")
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert errors == "interrupted: no result.json was written\n"
+    assert errors == "interrupted: no result.json was written\n"  # Nothing was trained from which it could go on.
     assert not (tmp_path / "new").exists()
 
 

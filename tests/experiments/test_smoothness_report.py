@@ -29,6 +29,21 @@ def test_the_result_of_another_command_is_refused(tmp_path):
         part_record(NAME, folder, "--seed", "4")
 
 
+def test_the_same_command_is_known_by_another_name_of_its_folder(tmp_path, monkeypatch):
+    folder = kept(tmp_path / "demo", f"python -m {NAME} --output {tmp_path / 'demo'} --seed 3")
+    monkeypatch.chdir(tmp_path)
+    assert part_record(NAME, Path("demo"), "--seed", "3") == part_record(NAME, folder, "--seed", "3")
+
+
+def test_what_is_not_a_result_of_the_experiment_is_refused(tmp_path):
+    folder = kept(tmp_path / "demo", f"python -m {NAME}", {"table": [{"loss": 1.0}]})
+    with pytest.raises(ValueError, match="needs to hold a result of"):
+        part_record(NAME, folder)
+    (folder / "result.json").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"result\.json is not the record of a run: .*; remove it"):
+        part_record(NAME, folder)
+
+
 def test_an_experiment_that_leaves_no_result_ends_the_report(tmp_path):
     with pytest.raises(ChildProcessError, match=r"experiments\.no_such_experiment ended with exit status 1"):
         part_record("experiments.no_such_experiment", tmp_path / "nothing")
@@ -71,9 +86,8 @@ def test_the_report_gathers_claims_and_failed_checks_of_every_part(tmp_path):
         command = " ".join(
             ["python", "-m", f"experiments.{part}", "--output", str(tmp_path / part), *config.arguments(part)]
         )
-        write_record(
-            tmp_path / part, Record(f"experiments.{part}", {}, {"command": command, "wall_time_s": 1.0}, results)
-        )
+        origin = {"command": command, "wall_time_s": 1.0, "git_commit": None}
+        write_record(tmp_path / part, Record(f"experiments.{part}", {}, origin, results))
     results = run(config)
     assert [row["experiment"] for row in results["table"]] == ["lp_norms", "deep_linear"]
     assert failures(results) == ["deep_linear: step 0: loss is nan"]

@@ -37,6 +37,16 @@ def test_dots_draw_a_value_at_the_floor_hollow_on_it():
     assert points == [(1e-15,), (1e-18,)]
 
 
+def test_dots_without_a_floor_have_numbers_of_either_sign_and_a_line_at_0():
+    rows = [{"name": "a", "value": -0.5, "what": "ours"}, {"name": "b", "value": 0.25, "what": "ours"}]
+    axis = dots(rows, name="name", value="value", series="what", title="t", caption="c").axes[0]
+    ours, _, line = axis.get_lines()
+    assert axis.get_xscale() == "linear"
+    assert np.asarray(ours.get_xdata()).tolist() == [-0.5, 0.25]
+    assert np.asarray(line.get_xdata()).tolist() == [0, 0]
+    assert axis.get_xlabel() == "value"
+
+
 @pytest.mark.parametrize("draw", [grid, dots])
 def test_nothing_to_draw_is_an_error(draw):
     keys = {"line": "a", "column": "b"} if draw is grid else {"name": "a", "series": "b", "floor": 1.0}
