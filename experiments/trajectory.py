@@ -77,9 +77,9 @@ class TrajectoryOptions(TrainingOptions):
     """The normalizers to compare."""
     batch_size: int = 64
     """Rows of a batch, in training and measured."""
-    epochs: int = 20
+    epochs: int = 10
     """Stretches of training; the loss is measured before the first and after each."""
-    stretch: int = 10
+    stretch: int = 20
     """Steps of a stretch."""
     learning_rate: float = 0.1
     """Learning rate of plain SGD."""

@@ -61,7 +61,7 @@ COLUMNS = {
     "experiments.lp_norms": {"normalizer", "step", "loss", "loss_range", "curvature", "seeds"},
     "experiments.trained_statements": {"epoch", "statement", "form", "features", "worst", "violated_share", "holds"},
     "experiments.noisy_batch_norm": {"normalizer", "step", "train_loss", "test_accuracy", "test_accuracy_std", "seeds"},
-    "experiments.smoothness_report": {"experiment", "normalizer", "measure", "claim", "mean", "found"},
+    "experiments.smoothness_report": {"experiment", "normalizer", "measure", "claim", "found"},
     "experiments.four_losses": {"normalizer", "first", "second", "mean", "std", "batches"},
     "experiments.off_diagonal": {"model", "recipe", "coordinates", "part", "mean", "std", "features", "accuracy"},
     "experiments.linear_part": {

@@ -6,47 +6,50 @@ from pathlib import Path
 import pytest
 
 from bnjax.reporting.records import Record, write_record
-from experiments.parts import part_record
+from experiments.parts import run_parts
 from experiments.smoothness_report import Config, claims, failures, figures, run
 
-NAME = "experiments.demo"
+
+def kept(output: Path, command: str, results: dict | None = None) -> Path:
+    """Write the record of a run of `experiments.demo` and return the folder of all."""
+    origin, some = {"command": command}, {"table": [{"loss": 1.0}], "failures": []}
+    write_record(output / "demo", Record("experiments.demo", {}, origin, results or some))
+    return output
 
 
-def kept(folder: Path, command: str, results: dict | None = None) -> Path:
-    """Write the record of a run that a command has made and return its folder."""
-    write_record(folder, Record(NAME, {}, {"command": command}, results or {"table": [{"loss": 1.0}], "failures": []}))
-    return folder
+def command(output: Path) -> str:
+    return f"python -m experiments.demo --output {output / 'demo'} --seed 3"
 
 
 def test_an_experiment_that_was_run_already_is_read_and_not_run_again(tmp_path):
-    folder = kept(tmp_path / "demo", f"python -m {NAME} --output {tmp_path / 'demo'} --seed 3")
-    assert part_record(NAME, folder, "--seed", "3").results["table"] == [{"loss": 1.0}]
+    output = kept(tmp_path, command(tmp_path))
+    assert run_parts({"demo": ["--seed", "3"]}, output)["demo"].results["table"] == [{"loss": 1.0}]
 
 
 def test_the_result_of_another_command_is_refused(tmp_path):
-    folder = kept(tmp_path / "demo", f"python -m {NAME} --output {tmp_path / 'demo'} --seed 3")
+    output = kept(tmp_path, command(tmp_path))
     with pytest.raises(ValueError, match="--seed 4\ngive another --output"):
-        part_record(NAME, folder, "--seed", "4")
+        run_parts({"demo": ["--seed", "4"]}, output)
 
 
 def test_the_same_command_is_known_by_another_name_of_its_folder(tmp_path, monkeypatch):
-    folder = kept(tmp_path / "demo", f"python -m {NAME} --output {tmp_path / 'demo'} --seed 3")
+    output, part = kept(tmp_path, command(tmp_path)), {"demo": ["--seed", "3"]}
     monkeypatch.chdir(tmp_path)
-    assert part_record(NAME, Path("demo"), "--seed", "3") == part_record(NAME, folder, "--seed", "3")
+    assert run_parts(part, Path()) == run_parts(part, output)
 
 
 def test_what_is_not_a_result_of_the_experiment_is_refused(tmp_path):
-    folder = kept(tmp_path / "demo", f"python -m {NAME}", {"table": [{"loss": 1.0}]})
+    output = kept(tmp_path, command(tmp_path), {"table": [{"loss": 1.0}]})
     with pytest.raises(ValueError, match="needs to hold a result of"):
-        part_record(NAME, folder)
-    (folder / "result.json").write_bytes(b"\xff")
+        run_parts({"demo": ["--seed", "3"]}, output)
+    (output / "demo" / "result.json").write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"result\.json is not the record of a run: .*; remove it"):
-        part_record(NAME, folder)
+        run_parts({"demo": ["--seed", "3"]}, output)
 
 
-def test_an_experiment_that_leaves_no_result_ends_the_report(tmp_path):
-    with pytest.raises(ChildProcessError, match=r"experiments\.no_such_experiment ended with exit status 1"):
-        part_record("experiments.no_such_experiment", tmp_path / "nothing")
+def test_an_experiment_that_leaves_no_result_ends_the_report_with_what_it_said(tmp_path):
+    with pytest.raises(ChildProcessError, match=r"(?s)absent ended with exit status 1 .*No module named"):
+        run_parts({"absent": []}, tmp_path)
 
 
 def test_the_folder_of_images_goes_to_the_experiments_that_read_images():
@@ -61,10 +64,10 @@ def test_a_statement_as_printed_is_contradicted_by_one_feature_that_violates_it(
         {"statement": "S1", "form": "printed", "epoch": 0, "violated_share": 0.0},
         {"statement": "S3", "form": "printed", "epoch": 5, "violated_share": 0.01},
     ]
-    found = claims(Record(NAME, {}, {}, {"table": rows}))
+    found = claims(Record("experiments.demo", {}, {}, {"table": rows}))
     assert [(row["measure"], row["found"]) for row in found] == [
         ("S1 as printed, epoch 0", "not contradicted"),
-        ("S3 as printed, epoch 5", "contradicted"),
+        ("S3 as printed, epoch 5", "contradicted at 1%"),
     ]
 
 
