@@ -1,15 +1,10 @@
-"""How does one experiment run others? Each in a process and a folder of its own, some at once, and only once."""
+"""How does one experiment run others? Each in a process and a folder of its own, and only once."""
 
-import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import sleep
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bnjax.reporting.records import RESULT_FILE, Record, read_record
 
@@ -17,8 +12,8 @@ from bnjax.reporting.records import RESULT_FILE, Record, read_record
 def run_parts(parts: Mapping[str, Sequence[str]], output: Path) -> dict[str, Record]:
     """Return the records of experiments in `output/<name>`, run as from the command line where there is none yet.
 
-    As many run at once as there are processors, since most of an experiment's time is compilation on one. What they
-    print goes to `output/<name>.txt`. Their checks may have failed; their results then say so.
+    One after another: two side by side take as long, since each uses all processors. Their progress and their messages
+    are shown, their tables go to `output/<name>.txt`. Their checks may have failed; their results then say so.
 
     Args:
         parts: the names of modules of `experiments`, and their command lines besides `--output`.
@@ -28,37 +23,14 @@ def run_parts(parts: Mapping[str, Sequence[str]], output: Path) -> dict[str, Rec
         ValueError: a folder holds the record of another command, or what is none of this experiment.
         ChildProcessError: one leaves no record, as a run that was refused or killed.
     """
-    missing = [name for name in parts if not (output / name / RESULT_FILE).exists()]
-    running: dict[str, subprocess.Popen] = {}
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task("", total=len(parts), completed=len(parts) - len(missing))
-    bar.start()
-    try:
-        while missing or running:
-            while missing and len(running) < (os.cpu_count() or 1):
-                name = missing.pop(0)
-                with (output / f"{name}.txt").open("w", encoding="utf-8") as printed:
-                    command = [sys.executable, *_command(name, output, parts[name])]
-                    running[name] = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
-            bar.update(task, description=", ".join(running))
-            sleep(0.1)
-            for name in [name for name, process in running.items() if process.poll() is not None]:
-                status = running.pop(name).returncode
-                bar.advance(task)
-                if not (output / name / RESULT_FILE).exists():
-                    printed = output / f"{name}.txt"
-                    raise ChildProcessError(
-                        f"experiments.{name} ended with exit status {status} and without a result; it has printed "
-                        f"{printed.read_text(encoding='utf-8').strip()!r}"
-                    )
-    finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.wait()
-        bar.stop()
+    for name, arguments in parts.items():
+        if (output / name / RESULT_FILE).exists():
+            continue
+        with (output / f"{name}.txt").open("w", encoding="utf-8") as printed:
+            command = [sys.executable, *_command(name, output, arguments)]
+            status = subprocess.run(command, stdout=printed, check=False).returncode
+        if not (output / name / RESULT_FILE).exists():
+            raise ChildProcessError(f"experiments.{name} ended with exit status {status} and without a result")
     return {name: _record(name, output, arguments) for name, arguments in parts.items()}
 
 

@@ -79,6 +79,7 @@ def run(config: Config) -> dict[str, Any]:
                         test_data,
                         report=partial(advance, f"{normalizer}, learning rate {rate:g}, seed {seed}"),
                         seed=seed,
+                        directory=config.checkpoints_of(f"{normalizer}-{rate:g}-{seed}"),
                     )
                 except LossNotFiniteError as error:
                     diverged.append({**which, "reason": str(error)})

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Part = Literal["lp_norms", "performance", "noisy_batch_norm", "deep_linear", "trained_statements"]
-# The longest first, since some run at once.
 PARTS: tuple[Part, ...] = ("lp_norms", "performance", "noisy_batch_norm", "deep_linear", "trained_statements")
 
 
@@ -76,8 +75,8 @@ def run(config: Config) -> dict[str, Any]:
 def claims(record: Record) -> list[dict[str, Any]]:
     """Return a row for each claim on which an experiment has an opinion.
 
-    Either of two normalizers compared (`experiments.averages.paired_test`), or of a statement as printed, with the share
-    of features that violate it.
+    Either of two normalizers compared (`experiments.averages.paired_test`), or of a statement as printed, with the
+    share of features that violate it.
     """
     if "tests" in record.results:
         return record.results["tests"]

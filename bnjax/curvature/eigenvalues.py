@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 from matfree import decomp
@@ -88,11 +90,14 @@ def spectral_density(
     Args:
         ritz: of random starts, at least 2, stacked along the first axis.
         at: where to evaluate it.
-        width: standard deviation of the Gaussian, in the units of the eigenvalues, positive.
+        width: standard deviation of the Gaussian, in the units of the eigenvalues, positive (not checked inside of
+            `jax.jit`).
 
     Raises:
-        ValueError: Ritz values of fewer than 2 starts.
+        ValueError: Ritz values of fewer than 2 starts, or a width that is not positive.
     """
+    if not isinstance(width, Tracer) and not np.all(np.asarray(width) > 0):
+        raise ValueError(f"width needs to be positive, got {width}")
     if ritz.values.ndim != 2 or len(ritz.values) < 2:
         raise ValueError(f"a density needs Ritz values (starts, steps) of 2 starts or more, got {ritz.values.shape}")
     of_starts = jax.vmap(lambda values, weights: jax.scipy.stats.norm.pdf(at[:, None], values, width) @ weights)(

@@ -36,7 +36,13 @@ class LabelledImages(NamedTuple):
         return self._replace(images=self.images[:count], labels=self.labels[:count], name=name)
 
     def resized(self, size: int) -> "LabelledImages":
-        """Return the images resized to `size` × `size`, bilinearly."""
+        """Return the images resized to `size` × `size`, bilinearly.
+
+        Raises:
+            ValueError: a size below 1.
+        """
+        if size < 1:
+            raise ValueError(f"size needs to be at least 1, got {size}")
         if self.images.shape[1:3] == (size, size):
             return self
         shape = (len(self.images), size, size, self.images.shape[-1])

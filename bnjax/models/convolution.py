@@ -58,8 +58,14 @@ def convolve(x: Images, kernel: Kernel, *, strides: int = 1, padding: int = 0, f
             numbers are not finite: a form may spread a NaN or infinity over more positions than it reaches.
 
     Raises:
-        ValueError: a kernel that is not square, of other channels than the images, or larger than the padded images.
+        ValueError: a kernel that is not square, of other channels than the images, or larger than the padded images, or
+            empty; strides below 1 or padding below 0.
     """
+    if strides < 1 or padding < 0 or x.ndim != 4 or kernel.ndim != 4 or 0 in kernel.shape:
+        raise ValueError(
+            "a convolution needs images (n, h, w, channels), a kernel (size, size, channels, features) with no empty "
+            f"axis, strides >= 1 and padding >= 0, got {x.shape}, {kernel.shape}, {strides}, {padding}"
+        )
     height, width, *channels = kernel.shape[:3]
     fits = height <= min(x.shape[1:3]) + 2 * padding
     if height != width or channels != [x.shape[-1]] or not fits:

@@ -47,8 +47,8 @@ def test_what_is_not_a_result_of_the_experiment_is_refused(tmp_path):
         run_parts({"demo": ["--seed", "3"]}, output)
 
 
-def test_an_experiment_that_leaves_no_result_ends_the_report_with_what_it_said(tmp_path):
-    with pytest.raises(ChildProcessError, match=r"(?s)absent ended with exit status 1 .*No module named"):
+def test_an_experiment_that_leaves_no_result_ends_the_report(tmp_path):
+    with pytest.raises(ChildProcessError, match=r"absent ended with exit status 1 and without a result"):
         run_parts({"absent": []}, tmp_path)
 
 

@@ -129,6 +129,15 @@ def test_a_kernel_larger_than_the_padded_images_is_refused():
         convolve(jnp.ones((1, 6, 6, 2)), jnp.ones((9, 9, 2, 4)), padding=1)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "strides", "padding"),
+    [((3, 3, 2, 4), 0, 1), ((3, 3, 2, 4), 1, -1), ((0, 0, 2, 4), 1, 0), ((3, 3, 2, 0), 1, 0)],
+)
+def test_a_convolution_that_there_is_not_is_refused(kernel, strides, padding):
+    with pytest.raises(ValueError, match="strides >= 1 and padding >= 0, got"):
+        convolve(jnp.ones((1, 6, 6, 2)), jnp.ones(kernel), strides=strides, padding=padding)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_no_images_convolve_to_no_images(form):
     assert FORMS[form](jnp.ones((0, 5, 5, 2)), jnp.ones((3, 3, 2, 4)), 1, 1).shape == (0, 5, 5, 4)
