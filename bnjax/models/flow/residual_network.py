@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from bnjax.models.convolution import convolve
@@ -13,6 +15,9 @@ from bnjax.normalizers import Normalizer
 from bnjax.normalizers.normalizer import Mode
 
 Images = Float[Array, "n h w channels"]
+
+# What the way back keeps of a residual block, besides its input; the rest is cheaper to make anew than to keep.
+CONVOLVED = "convolved"
 
 
 class WeightNormConvolution(nn.Module):
@@ -40,6 +45,8 @@ class WeightNormConvolution(nn.Module):
         length = self.param("length", lambda _: norm)
         kernel = (length / norm * direction).astype(jnp.result_type(x, direction))
         y = convolve(x.astype(kernel.dtype), kernel, padding=self.size // 2)
+        if self.size > 1:
+            y = checkpoint_name(y, CONVOLVED)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return y
@@ -84,14 +91,17 @@ class ResidualNetwork(nn.Module):
     def __call__(self, x: Images, *, mode: Mode) -> Float[Array, "n h w features"]:
         """Return the network's output."""
 
-        def step(block: ResidualBlock, x: Images, _: None) -> tuple[Images, Images]:
-            return block(x, mode=mode)
+        def step(block: ResidualBlock, carry: tuple[Images, Images], _: None) -> tuple[tuple[Images, Images], None]:
+            x, skipped = carry
+            x, of_block = block(x, mode=mode)
+            return (x, skipped + of_block), None
 
         x = WeightNormConvolution(self.width)(x)
         skipped = WeightNormConvolution(self.width, size=1)(x)
         if self.blocks:
-            _, of_blocks = stacked(step, self.blocks)(ResidualBlock(self.norm), x, None)
-            skipped += jnp.sum(of_blocks, axis=0)
+            kept = jax.checkpoint_policies.save_only_these_names(CONVOLVED)
+            through_blocks = stacked(nn.remat(step, policy=kept), self.blocks)
+            (_, skipped), _ = through_blocks(ResidualBlock(self.norm), (x, skipped), None)
         return WeightNormConvolution(self.features, size=1)(activated(self.norm, skipped, mode))
 
 
