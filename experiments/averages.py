@@ -82,13 +82,19 @@ def _no_test_of(difference: np.ndarray) -> str:
 
 
 def paired_test(
-    rows: Sequence[dict[str, Any]], normalizer: str, against: str, measure: str, claim: str
+    rows: Sequence[dict[str, Any]], normalizer: str, against: str, measure: str, claim: str, *, seeds: int
 ) -> dict[str, Any]:
-    """Return how a measure's mean over each seed's rows differs between two normalizers, as `paired_difference`."""
+    """Return how a measure's mean over each seed's rows differs between two normalizers, as `paired_difference`.
+
+    Where one of them has rows of fewer than so many seeds, since runs diverged, nothing is compared.
+    """
     first, other = (
         means_of_seeds([row for row in rows if row["normalizer"] == which], measure) for which in (against, normalizer)
     )
     which = {"normalizer": normalizer, "against": against, "measure": measure}
+    diverged = 2 * seeds - len(first) - len(other)
+    if diverged:
+        return {**which, **without_test(claim, f"{diverged} of {2 * seeds} runs diverged")}
     return {**which, **paired_difference(first, other, claim)}
 
 

@@ -36,6 +36,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
+from bnjax.compilation import compile_sooner
 from bnjax.reporting.records import (
     Record,
     config_digest,
@@ -121,6 +122,7 @@ def main(
     columns: Sequence[str] | None = None,
     summary: Callable[[Results], list[dict[str, Any]]] | None = None,
     x64: bool = True,
+    sooner: bool = True,
     args: Sequence[str] | None = None,
 ) -> None:
     """Runs an experiment from the command line and keeps its record.
@@ -141,12 +143,15 @@ def main(
         columns: The columns of the printed table; all of them if None.
         summary: Returns the rows of the printed table where ``table`` itself is too long to read.
         x64: Whether to compute in float64.
+        sooner: Whether programs are compiled by `bnjax.compilation.compile_sooner`; not to measure their speed.
         args: The command line's arguments; those of the process if None.
 
     Raises:
         SystemExit: With status 1 if a check or the drawing failed, 2 for bad input, 130 if interrupted.
     """
     started = datetime.now(UTC)
+    if sooner:
+        compile_sooner()
     if x64:
         jax.config.update("jax_enable_x64", True)
     config = _parse(config_type, name, args)

@@ -7,8 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import jax
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Array
 
 from bnjax.data import LabelledImages, cifar10, digits, mnist, random_batches, single_class_batches
 from bnjax.models import MLP, VGG, VGGA, AlexNet, DenseNet, LeNet, ResNet
@@ -139,6 +141,11 @@ class ImageOptions(Options):
         else:
             data = (mnist if self.dataset == "mnist" else cifar10)(train=train, data_dir=self.data_dir)
         return data.first(self.train_images if train else self.test_images)
+
+
+def fixed_keys() -> dict[str, Array]:
+    """Return the keys of what is random in a network, for measurements that hold it fixed."""
+    return {"dropout": jax.random.key(0), "noise": jax.random.key(1)}
 
 
 def normalizer_at(name: NormalizerName, *, epsilon: float) -> Normalizer:

@@ -12,7 +12,7 @@ in training mode, and how far the first two moments of all features move from on
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,11 +23,11 @@ from jaxtyping import Array
 
 from bnjax.data import LabelledImages
 from bnjax.models import normalizer_names, passages
-from bnjax.training import Recipe, TrainState, train_step
+from bnjax.training import LossNotFiniteError, Recipe, TrainState, train_step
 from experiments.averages import compared, over_seeds, paired_test
 from experiments.command import main, training_bar
 from experiments.networks import DataOptions, ModelName
-from experiments.observed import trained_and_observed
+from experiments.observed import require_some, trained_and_observed
 from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:
@@ -77,22 +77,26 @@ class Config(DataOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer from every seed and look at the normalizers' outputs on the way."""
     train_data, test_data = config.load(train=True), config.load(train=False)
-    curves, moments, quantiles = [], [], []
+    curves, moments, quantiles, diverged = [], [], [], []
     with training_bar(len(NORMALIZERS) * config.seeds * config.epochs) as advance:
         for name, seed in product(NORMALIZERS, range(config.seed, config.seed + config.seeds)):
             recipe = Recipe(config.network(name, train_data.classes), optax.sgd(config.learning_rate))
-            trained, outputs = trained_and_observed(
-                config,
-                f"{name}-{seed}",
-                recipe,
-                train_data,
-                test_data,
-                order=partial(stretch_of_batches, config.stretch),
-                seed=seed,
-                advance=advance,
-                observe=partial(_outputs, config, recipe, train_data),
-            )
             which = {"normalizer": name, "seed": seed}
+            try:
+                trained, outputs = trained_and_observed(
+                    config,
+                    f"{name}-{seed}",
+                    recipe,
+                    train_data,
+                    test_data,
+                    order=partial(stretch_of_batches, config.stretch),
+                    seed=seed,
+                    advance=advance,
+                    observe=partial(_outputs, config, recipe, train_data),
+                )
+            except LossNotFiniteError as error:
+                diverged.append({**which, "reason": str(error)})
+                continue
             curves += [{**which, "step": row["epoch"] * config.stretch, **row} for row in trained.history]
             for epoch, layers in enumerate(outputs):
                 where = {**which, "step": epoch * config.stretch}
@@ -100,11 +104,13 @@ def run(config: Config) -> dict[str, Any]:
                     place = {**where, "layer": layer["layer"], "name": layer["name"]}
                     moments.append({**place, **layer["changes"]})
                     quantiles += [{**place, **row} for row in layer["quantiles"]]
+    require_some(curves, diverged)
     return {
         "table": over_seeds(curves, ("normalizer", "step"), ("train_loss", "train_accuracy", "test_accuracy")),
-        "tests": _tests(curves, moments),
+        "tests": _tests(curves, moments, config.seeds),
         "changes": over_seeds(moments, ("normalizer", "step", "layer", "name"), ("mean_change", "deviation_change")),
         "quantiles": quantiles,
+        "diverged": diverged,
         "data": f"{train_data.name}; tested on {test_data.name}",
     }
 
@@ -165,21 +171,22 @@ def _changes(now: np.ndarray, then: np.ndarray) -> dict[str, float]:
     return dict(zip(("mean_change", "deviation_change"), changes, strict=True))
 
 
-def _tests(curves: list[dict[str, Any]], moments: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _tests(curves: list[dict[str, Any]], moments: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
     """Compare the normalizers seed by seed, in the mean over the steps (and the three layers)."""
     return [
-        paired_test(curves if measure == "train_loss" else moments, name, against, measure, claim)
+        paired_test(curves if measure == "train_loss" else moments, name, against, measure, claim, seeds=seeds)
         for against, name, measure, claim in CLAIMS
     ]
 
 
 def failures(results: dict[str, Any]) -> list[str]:
-    """Return measurements that are not finite; what they say is a result, not a check."""
+    """Return features whose quantiles are not in order; what the measurements say is a result, not a check."""
+    rows = results["quantiles"]
     return [
-        f"{row['normalizer']}, step {row['step']}, layer {row['layer']}: {measure} is {row[measure]}"
-        for row in results["changes"]
-        for measure in ("mean_change", "deviation_change")
-        if not np.isfinite(row[measure])
+        f"{low['normalizer']}, step {low['step']}, layer {low['layer']}: {low['value']:g} is the quantile "
+        f"{low['quantile']:g} and {high['value']:g} the quantile {high['quantile']:g}"
+        for low, high in pairwise(rows)
+        if low["quantile"] < high["quantile"] and low["value"] > high["value"]
     ]
 
 

@@ -1,7 +1,7 @@
 """How is something measured along a training run that may be killed and go on?"""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ def trained_and_observed(
 
     Raises:
         ValueError: a batch of more rows than there are.
-        LossNotFiniteError: the run diverged.
+        LossNotFiniteError: the run diverged, or something seen is not finite.
     """
     if config.batch_size > len(train_data.labels):
         raise ValueError(
@@ -57,8 +57,16 @@ def trained_and_observed(
     folder = directory / "observed"
 
     def keep(epoch: int, state: TrainState) -> None:
+        seen = observe(epoch, state)
+        try:
+            text = json.dumps(seen, allow_nan=False)
+        except ValueError as error:
+            raise LossNotFiniteError(
+                f"what is measured needs to be finite, got a number that is not after epoch {epoch}; lower the "
+                "learning rate or the step sizes"
+            ) from error
         with replacing(folder / f"{epoch}.json") as temporary:
-            temporary.write_text(json.dumps(observe(epoch, state)), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
 
     try:
         trained = config.trained(
@@ -75,3 +83,9 @@ def trained_and_observed(
         raise LossNotFiniteError(f"{name}: {error}") from error
     files = [folder / f"{epoch}.json" for epoch in range(config.epochs + 1)]
     return Observed(trained, [json.loads(file.read_text(encoding="utf-8")) for file in files])
+
+
+def require_some(finished: Sequence[Any], diverged: Sequence[dict[str, Any]]) -> None:
+    """Raise LossNotFiniteError with the first reason if all runs diverged and there is nothing to show."""
+    if not finished:
+        raise LossNotFiniteError(f"every run diverged, the first as {diverged[0]['reason']}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import optax
 
 from bnjax.training import LossNotFiniteError, Recipe
-from experiments.averages import over_seeds, paired_test, without_test
+from experiments.averages import over_seeds, paired_test
 from experiments.command import main, training_bar
 from experiments.networks import DataOptions, ModelName, NormalizerName
 
@@ -121,18 +121,9 @@ def _tests(config: Config, curves: list[dict], runs: list[dict]) -> list[dict[st
     """Compare every normalizer with the first, seed by seed, at each learning rate; not where runs diverged."""
     rows = []
     for name, rate, (measure, claim) in product(config.normalizers[1:], config.learning_rates, CLAIMS.items()):
-        pair = (config.normalizers[0], name)
-        alike, ended = (
-            [row for row in source if row["learning_rate"] == rate and row["normalizer"] in pair]
-            for source in (curves if measure == "train_loss" else runs, runs)
-        )
-        lost = 2 * config.seeds - len(ended)
-        found = (
-            {"normalizer": name, "against": pair[0]}
-            | without_test(claim, f"{lost} of {2 * config.seeds} runs diverged")
-            if lost
-            else paired_test(alike, name, pair[0], measure, claim)
-        )
+        source = curves if measure == "train_loss" else runs
+        alike = [row for row in source if row["learning_rate"] == rate]
+        found = paired_test(alike, name, config.normalizers[0], measure, claim, seeds=config.seeds)
         rows.append({**found, "measure": f"{measure}, rate {rate:g}"})
     return rows
 

@@ -38,12 +38,11 @@ from bnjax.theorems.landscape import (
 from bnjax.theorems.standardization import columns
 from bnjax.training import Recipe, TrainState
 from experiments.command import main, training_bar
-from experiments.networks import MODELS, DataOptions, ModelName
+from experiments.networks import MODELS, DataOptions, ModelName, fixed_keys
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RNGS = {"dropout": jax.random.key(0)}
 # What is checked, in this order. The equality of S4 is that of S1 times λ²; S5 is about weights alone.
 FORMS = (
     ("S1", "derived"),
@@ -141,7 +140,7 @@ def _measured(model: nn.Module, state: TrainState, images: Array, labels: Array)
     """Return a row for every statement and feature of every normalizer."""
     variables = jax.tree.map(lambda leaf: leaf.astype(float), {"params": state.params, "batch_stats": state.stats})
     rows = []
-    for layer, name in enumerate(normalizer_names(model, variables, images, rngs=RNGS), start=1):
+    for layer, name in enumerate(normalizer_names(model, variables, images, rngs=fixed_keys()), start=1):
         for (statement, form), side in zip(
             FORMS, jax.device_get(_sides(model, variables, images, labels, name)), strict=True
         ):
@@ -156,7 +155,7 @@ def _measured(model: nn.Module, state: TrainState, images: Array, labels: Array)
 @partial(jit_once, static_argnums=(0, 4))
 def _sides(model: nn.Module, variables: dict[str, Any], images: Array, labels: Array, name: str) -> list[Side]:
     """Return both sides of all statements at one normalizer, in the order of `FORMS`."""
-    cut = cut_at(model, variables, images, name, rngs=RNGS)
+    cut = cut_at(model, variables, images, name, rngs=fixed_keys())
     gamma, beta = cut.params["scale"], cut.params["bias"]
     x = columns(cut.features)
 

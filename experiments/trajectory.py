@@ -35,11 +35,11 @@ from bnjax.curvature import (
 from bnjax.data import Batches, LabelledImages
 from bnjax.measurements import blocked_shares, internal_covariate_shift, layer_names, parameter_order
 from bnjax.models import normalizer_names
-from bnjax.training import Recipe, TrainState
+from bnjax.training import LossNotFiniteError, Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test
 from experiments.command import training_bar
-from experiments.networks import NormalizerName, TrainingOptions
-from experiments.observed import trained_and_observed
+from experiments.networks import NormalizerName, TrainingOptions, fixed_keys
+from experiments.observed import require_some, trained_and_observed
 
 STEP_SIZES = 8
 MEASURES = (
@@ -53,8 +53,8 @@ MEASURES = (
     "curvature",
 )
 SPECTRUM = ("eigenvalue_max", "eigenvalue_min", "error_bound", "trace", "trace_error")
-# Of dropout and noise: a loss has them fixed.
-RNGS = {"dropout": jax.random.key(0), "noise": jax.random.key(1)}
+# Of single precision, in what is one or nothing.
+ROUNDING = 1e-3
 # What the paper says of batch normalization in comparison.
 CLAIMS = {
     "loss": "smaller: trains faster",
@@ -103,22 +103,26 @@ def followed(
     config: TrajectoryOptions, recipes: Mapping[str, Recipe], train_data: LabelledImages, test_data: LabelledImages
 ) -> dict[str, Any]:
     """Train every normalizer's recipe from every seed and measure the loss on the way: an experiment's results."""
-    points, spectrum, ritz, layers, normalizers, landscape, curves = [], [], [], [], [], [], []
+    points, spectrum, ritz, layers, normalizers, landscape, curves, diverged = [], [], [], [], [], [], [], []
     with training_bar(len(recipes) * config.seeds * config.epochs) as advance:
         for name, seed in product(recipes, range(config.seed, config.seed + config.seeds)):
             recipe = recipes[name]
-            trained, measured = trained_and_observed(
-                config,
-                f"{name}-{seed}",
-                recipe,
-                train_data,
-                test_data,
-                order=partial(stretch_of_batches, config.stretch),
-                seed=seed,
-                advance=advance,
-                observe=partial(_measured, config, recipe, train_data, seed),
-            )
             which = {"normalizer": name, "seed": seed}
+            try:
+                trained, measured = trained_and_observed(
+                    config,
+                    f"{name}-{seed}",
+                    recipe,
+                    train_data,
+                    test_data,
+                    order=partial(stretch_of_batches, config.stretch),
+                    seed=seed,
+                    advance=advance,
+                    observe=partial(_measured, config, recipe, train_data, seed),
+                )
+            except LossNotFiniteError as error:
+                diverged.append({**which, "reason": str(error)})
+                continue
             curves += [{**which, "step": row["epoch"] * config.stretch, **row} for row in trained.history]
             for epoch, found in enumerate(measured):
                 where = {**which, "step": epoch * config.stretch}
@@ -128,17 +132,19 @@ def followed(
                 landscape += [{**where, **row} for row in found["landscape"]]
                 layers += [{**where, **row} for row in found["layers"]]
                 normalizers += [{**where, **row} for row in found["normalizers"]]
+    require_some(points, diverged)
     score = f"test_{next(iter(recipes.values())).score.__name__}"
     return {
         "table": over_seeds(points, ("normalizer", "step"), MEASURES),
         "spectrum": over_seeds(spectrum, ("normalizer", "step"), SPECTRUM),
         "ritz": ritz,
         "curves": over_seeds(curves, ("normalizer", "step"), ("train_loss", score)),
-        "tests": _paired_tests(points, layers, config.normalizers),
+        "tests": _paired_tests(points, layers, config.normalizers, config.seeds),
         "landscape": over_seeds(landscape, ("normalizer", "step", "step_size"), ("loss", "distance", "smoothness")),
         "covariate_shift": over_seeds(layers, ("normalizer", "step", "layer", "name"), ("distance", "cosine", "norm")),
         "blocked_share": over_seeds(normalizers, ("normalizer", "step", "layer", "name"), ("mean", "along", "removed")),
         "runs": points,
+        "diverged": diverged,
         "data": f"trained and measured on {train_data.name}; tested on {test_data.name}",
     }
 
@@ -181,7 +187,7 @@ def _measured(
     landscape = zip(step_sizes, along.losses, along.gradient_distances, along.smoothness, strict=True)
     columns = ("step_size", "loss", "distance", "smoothness")
     layers, shares = found["layers"], found["shares"]
-    names = normalizer_names(recipe.model, _variables(state), batch[0], rngs=RNGS)
+    names = normalizer_names(recipe.model, _variables(state), batch[0], rngs=fixed_keys())
     return jax.tree.map(
         lambda value: value if isinstance(value, str | int) else float(value),
         {
@@ -214,7 +220,8 @@ def _along(
     recipe: Recipe, state: TrainState, images: Array, labels: Array, step_sizes: Array, rate: ArrayLike
 ) -> dict[str, Any]:
     """Return what is measured along the gradient and what layer by layer, the statistics live."""
-    loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=RNGS)
+    loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=fixed_keys())
+    # The same gradient at the same point wherever it is asked for below: the compiler makes one of them.
     updated = jax.tree.map(lambda leaf, slope: leaf - rate * slope, state.params, jax.grad(loss)(state.params))
     order = parameter_order(recipe.model, _variables(state), images, mode="running")
     return {
@@ -226,7 +233,7 @@ def _along(
             _variables(state),
             images,
             lambda outputs: jnp.mean(recipe.loss(outputs, labels)),
-            rngs=RNGS,
+            rngs=fixed_keys(),
         ),
     }
 
@@ -239,7 +246,7 @@ def _spectrum(
 
     One linearization serves both.
     """
-    loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=RNGS)
+    loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=fixed_keys())
     start_key, trace_key = jax.random.split(key)
     hessian_product = linearized_gradient(loss, state.params).hessian_product
     ritz = ritz_values(hessian_product, optax.tree.random_like(start_key, state.params), steps=steps)
@@ -257,23 +264,34 @@ def _spectrum(
 
 
 def _paired_tests(
-    points: list[dict[str, Any]], layers: list[dict[str, Any]], normalizers: tuple[str, ...]
+    points: list[dict[str, Any]], layers: list[dict[str, Any]], normalizers: tuple[str, ...], seeds: int
 ) -> list[dict[str, Any]]:
     """Compare every normalizer with the first, seed by seed, in the mean over the trajectory: a paired t-test."""
     return [
-        paired_test(layers if measure in ("distance", "cosine") else points, name, normalizers[0], measure, claim)
+        paired_test(
+            layers if measure in ("distance", "cosine") else points, name, normalizers[0], measure, claim, seeds=seeds
+        )
         for name, (measure, claim) in product(normalizers[1:], CLAIMS.items())
     ]
 
 
 def failures(results: dict[str, Any]) -> list[str]:
-    """Return measurements that are not finite; what they say is a result, not a check."""
-    return [
-        f"{row['normalizer']}, step {row['step']}: {measure} is {row[measure]}"
-        for row in results["table"]
-        for measure in MEASURES
-        if not np.isfinite(row[measure])
+    """Return what cannot be: a shift of the layer that has none before it, a share that is none.
+
+    What the other measurements say is a result, not a check; a run with one that is not finite is one of `diverged`.
+    """
+    shifted = [
+        f"{row['normalizer']}, step {row['step']}: the gradient of layer 1, with none before it, turns by "
+        f"{1 - row['cosine']:.1g}"
+        for row in results["covariate_shift"]
+        if row["layer"] == 1 and row["norm"] > 0 and not row["cosine"] > 1 - ROUNDING
     ]
+    shares = [
+        f"{row['normalizer']}, step {row['step']}, {row['name']}: a share of {row['removed']:.6g} is removed"
+        for row in results["blocked_share"]
+        if not 0 <= row["removed"] <= 1 + ROUNDING
+    ]
+    return shifted + shares
 
 
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:

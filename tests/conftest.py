@@ -1,11 +1,6 @@
 """Settings of the whole test run: float64, the same hypothesis examples every time, and what runs beside what."""
 
 import os
-
-# Four fifths of the time are compilation; processes that tests start compile alike. JAX_DISABLE_MOST_OPTIMIZATIONS=0
-# tests the programs that users run, as .ci/run does with the core.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-
 from typing import Any
 
 import jax
@@ -13,8 +8,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from bnjax.compilation import compile_sooner
+
+# Four fifths of the time are compilation; processes that tests start compile alike. JAX_DISABLE_MOST_OPTIMIZATIONS=0
+# tests the programs that users run, as .ci/run does with the core.
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
+    compile_sooner()
+
 jax.config.update("jax_enable_x64", True)
-# Where a plugin has imported JAX before.
+# JAX, imported already, does not look at the variable again.
 jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0")
 
 

@@ -1,10 +1,15 @@
 """A program compiled to run once computes what it says, wherever it is called."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from bnjax.compilation import jit_once
+from bnjax import compilation
+from bnjax.compilation import compile_sooner, jit_once
 from tests.comparison import assert_close
 
 
@@ -41,3 +46,18 @@ def test_it_is_compiled_once_for_equal_shapes():
     once(jnp.ones(3))
     once(jnp.zeros(3))
     assert len(traced) == 1
+
+
+def test_flags_that_were_given_are_kept_and_none_is_given_twice(monkeypatch):
+    monkeypatch.setattr(compilation, "OLDER_GENERATOR", "--older")
+    monkeypatch.setenv("XLA_FLAGS", "--given=1")
+    compile_sooner()
+    compile_sooner()
+    assert os.environ["XLA_FLAGS"] == "--given=1 --older"
+
+
+def test_this_jaxlib_has_the_older_generator():
+    code = "from bnjax.compilation import *; compile_sooner(); print(jnp.ones(2).sum())"
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "2.0"

@@ -75,17 +75,16 @@ def internal_covariate_shift(
     if missing:
         raise ValueError(f"every layer and every module with parameters needs to be in order, got {missing} besides")
 
-    def gradient_with(count: Array) -> dict[str, Array]:
-        """The kernels' gradients with the first `count` modules updated."""
-        mixed = {key: jnp.where(place[holders[key]] < count, after[key], leaf) for key, leaf in before.items()}
-        gradient = jax.grad(lambda flat: loss(unflatten_dict(flat)))(mixed)
+    def kernels_gradients(params: Any) -> dict[str, Array]:
+        gradient: dict[tuple[str, ...], Any] = flatten_dict(jax.grad(loss)(params))
         return {name: gradient[(*name.split("/"), "kernel")] for name in layers}
 
     counts = jnp.asarray([place[name] for name in layers])
-    original = gradient_with(jnp.asarray(0))
+    original = kernels_gradients(params)
 
     def shift(index: Array, count: Array) -> CovariateShift:
-        changed = gradient_with(count)
+        mixed = {key: jnp.where(place[holders[key]] < count, after[key], leaf) for key, leaf in before.items()}
+        changed = kernels_gradients(unflatten_dict(mixed))
         measured = [_compared(original[name], changed[name]) for name in layers]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *measured)
 

@@ -333,3 +333,12 @@ class Rates(Options):
     """Some rates."""
     seeds: int = 1
     """Runs."""
+
+
+@pytest.mark.parametrize("folder", ["experiments", "benchmarks"])
+def test_importing_an_experiment_computes_nothing(folder):
+    modules = [f"{folder}.{path.stem}" for path in (ROOT / folder).glob("*.py") if path.stem != "__init__"]
+    code = (
+        f"import jax, {', '.join(modules)}\njax.config.update('jax_num_cpu_devices', 3)\nassert len(jax.devices()) == 3"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

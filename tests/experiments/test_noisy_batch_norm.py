@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from bnjax.training import Recipe, initial_state
-from experiments.noisy_batch_norm import Config, _changes, _outputs, _tests
+from experiments.noisy_batch_norm import Config, _changes, _outputs, _tests, failures
 
 CONFIG = Config(model="mlp", batch_size=16)
 
@@ -41,6 +41,15 @@ def test_every_claim_is_compared_with_its_own_pair():
         for number, name in enumerate(names)
         for seed in range(3)
     ]
-    for row in _tests(rows, rows):
+    for row in _tests(rows, rows, 3):
         assert row["difference"] > 0
         assert names.index(row["normalizer"]) > names.index(row["against"])
+
+
+def test_quantiles_that_fall_are_a_failure():
+    place = {"normalizer": "none", "seed": 0, "step": 0, "layer": 1}
+    rows = [{**place, "quantile": quantile, "value": value} for quantile, value in ((0.05, 1.0), (0.5, 2.0))]
+    assert failures({"quantiles": rows * 2}) == []
+    assert failures({"quantiles": [rows[0], {**rows[1], "value": 0.5}]}) == [
+        "none, step 0, layer 1: 1 is the quantile 0.05 and 0.5 the quantile 0.5"
+    ]

@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from bnjax.data import random_batches
-from bnjax.training import Recipe, initial_state
+from bnjax.training import LossNotFiniteError, Recipe, initial_state
 from experiments.observed import trained_and_observed
 from experiments.smoothness import Config, run
-from experiments.trajectory import STEP_SIZES, _measured, _paired_tests, stretch_of_batches
+from experiments.trajectory import STEP_SIZES, _measured, _paired_tests, failures, stretch_of_batches
 from experiments.trajectory_figures import _densities
 
 CONFIG = Config(model="mlp", batch_size=8, epochs=2, stretch=2, seeds=1, lanczos_steps=3, normalizers=("batch_norm",))
@@ -93,6 +93,31 @@ def test_a_run_that_was_killed_while_it_was_measured_has_seen_what_an_unbroken_o
     assert observed(tmp_path / "broken", total) == observed(tmp_path / "whole", total)
 
 
+def test_a_run_of_which_a_measurement_is_not_finite_counts_as_diverged(tmp_path):
+    data = CONFIG.load(train=True).first(64)
+    recipe = Recipe(CONFIG.network("batch_norm", data.classes), optax.sgd(0.1))
+    options = {"order": random_batches, "seed": 0, "advance": lambda *_: None}
+    config = dataclasses.replace(CONFIG, output=tmp_path)
+    with pytest.raises(LossNotFiniteError, match=r"a: what is measured needs to be finite, .* after epoch 0"):
+        trained_and_observed(config, "a", recipe, data, data, observe=lambda *_: float("inf"), **options)
+
+
+def test_without_a_run_that_did_not_diverge_the_first_reason_is_given(tmp_path):
+    config = dataclasses.replace(CONFIG, output=tmp_path, learning_rate=1e30, train_images=64, test_images=8)
+    with pytest.raises(LossNotFiniteError, match="every run diverged, the first as batch_norm-0: "):
+        run(config)
+
+
+def test_a_shift_of_the_layer_without_any_before_it_and_a_share_above_one_are_failures():
+    where = {"normalizer": "none", "step": 0, "name": "norm"}
+    shift, share = {**where, "layer": 1, "cosine": 1.0, "norm": 2.0}, {**where, "layer": 1, "removed": 1.0}
+    assert failures({"covariate_shift": [shift, {**shift, "layer": 2, "cosine": 0.5}], "blocked_share": [share]}) == []
+    assert failures({"covariate_shift": [{**shift, "cosine": 0.9}], "blocked_share": [{**share, "removed": 1.1}]}) == [
+        "none, step 0: the gradient of layer 1, with none before it, turns by 0.1",
+        "none, step 0, norm: a share of 1.1 is removed",
+    ]
+
+
 def test_the_same_seed_gives_all_normalizers_the_same_batches():
     labels = np.zeros(20, np.int32)
     one, other = (stretch_of_batches(3, labels, 8, np.random.default_rng([5, 1])) for _ in range(2))
@@ -131,12 +156,21 @@ def test_seeds_are_compared_in_pairs():
         for name, shift in (("none", 0.0), ("batch_norm", -1.0))
         for seed in range(3)
     ]
-    loss, other, *_ = _paired_tests(rows, rows, ("none", "batch_norm"))
+    loss, other, *_ = _paired_tests(rows, rows, ("none", "batch_norm"), 3)
     assert loss["measure"] == "loss"
     assert loss["difference"] == pytest.approx(-1.01)
     assert loss["p"] < 1e-3
     assert loss["seeds"] == 3
     assert other["p"] is None, "without a spread there is no test"
+
+
+def test_where_runs_diverged_nothing_is_compared():
+    rows = [{"normalizer": name, "seed": seed} for name, seed in (("none", 0), ("none", 1), ("batch_norm", 0))]
+    rows = [row | dict.fromkeys(("loss", "loss_range", "distance_max", "smoothness", "curvature"), 1.0) for row in rows]
+    rows = [row | dict.fromkeys(("distance", "cosine"), 1.0) for row in rows]
+    assert {
+        (row["p"], row["reason"], row["found"]) for row in _paired_tests(rows, rows, ("none", "batch_norm"), 2)
+    } == {(None, "1 of 4 runs diverged", "not tested")}
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_training():
