@@ -1,5 +1,7 @@
 """The noise behind batch normalization is seen as a shift of its outputs, in units of their deviation."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,16 @@ import optax
 import pytest
 
 from bnjax.training import Recipe, initial_state
-from experiments.noisy_batch_norm import Config, _changes, _outputs, _tests, failures
+from experiments.noisy_batch_norm import (
+    NORMALIZERS,
+    Config,
+    _before_and_after_a_step,
+    _changes,
+    _outputs,
+    _tests,
+    failures,
+    run,
+)
 
 CONFIG = Config(model="mlp", batch_size=16)
 
@@ -44,6 +55,13 @@ def test_every_claim_is_compared_with_its_own_pair():
     for row in _tests(rows, rows, 3):
         assert row["difference"] > 0
         assert names.index(row["normalizer"]) > names.index(row["against"])
+
+
+def test_all_seeds_of_a_normalizer_run_one_program(tmp_path):
+    before = _before_and_after_a_step._cache_size()
+    small = dataclasses.replace(CONFIG, epochs=1, stretch=1, seeds=2, train_images=64, test_images=8, output=tmp_path)
+    run(small)
+    assert _before_and_after_a_step._cache_size() - before == len(NORMALIZERS)
 
 
 def test_quantiles_that_fall_are_a_failure():
