@@ -198,4 +198,4 @@ def _difference(found: Any, expected: Any) -> float:
 
 
 if __name__ == "__main__":
-    main(run, Config, name="benchmarks.convolutions", figures=figures, failures=failures, x64=False, sooner=False)
+    main(run, Config, name="benchmarks.convolutions", figures=figures, failures=failures, x64=False)

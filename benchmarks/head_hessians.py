@@ -221,4 +221,4 @@ def _peak_memory_gib() -> float:
 
 
 if __name__ == "__main__":
-    main(run, Config, name="benchmarks.head_hessians", figures=figures, failures=failures, x64=False, sooner=False)
+    main(run, Config, name="benchmarks.head_hessians", figures=figures, failures=failures, x64=False)

@@ -174,4 +174,4 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 
 if __name__ == "__main__":
-    main(run, Config, name="benchmarks.hessian_products", figures=figures, failures=failures, x64=False, sooner=False)
+    main(run, Config, name="benchmarks.hessian_products", figures=figures, failures=failures, x64=False)

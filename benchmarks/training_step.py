@@ -189,4 +189,4 @@ def _pytorch(
 
 
 if __name__ == "__main__":
-    main(run, Config, name="benchmarks.training_step", figures=figures, failures=failures, x64=False, sooner=False)
+    main(run, Config, name="benchmarks.training_step", figures=figures, failures=failures, x64=False)

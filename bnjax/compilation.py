@@ -39,8 +39,9 @@ def jit_once(function: Callable[Arguments, Result], **options: Any) -> Callable[
 def compile_sooner() -> None:
     """Have this process and those that it starts compile by XLA's older code generator for CPUs.
 
-    It takes half of the time, for programs that run about as fast (docs/performance.md). To be called before anything
-    is computed; later it has no effect on the process itself.
+    It takes half of the time, for programs that run about as fast (docs/performance.md), but many times as long where
+    random numbers are drawn in many places. To be called before anything is computed; later it has no effect on the
+    process itself.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if OLDER_GENERATOR not in flags:

@@ -242,4 +242,4 @@ def _against_epsilon(config: Config, network: TrainedNetwork, indices: np.ndarra
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.blocking_spectrum", figures=figures, failures=failures)
+    main(run, Config, name="experiments.blocking_spectrum", figures=figures, failures=failures, sooner=True)

@@ -122,7 +122,7 @@ def main(
     columns: Sequence[str] | None = None,
     summary: Callable[[Results], list[dict[str, Any]]] | None = None,
     x64: bool = True,
-    sooner: bool = True,
+    sooner: bool = False,
     args: Sequence[str] | None = None,
 ) -> None:
     """Runs an experiment from the command line and keeps its record.
@@ -143,7 +143,8 @@ def main(
         columns: The columns of the printed table; all of them if None.
         summary: Returns the rows of the printed table where ``table`` itself is too long to read.
         x64: Whether to compute in float64.
-        sooner: Whether programs are compiled by `bnjax.compilation.compile_sooner`; not to measure their speed.
+        sooner: Whether programs are compiled by `bnjax.compilation.compile_sooner`, which suits what draws no random
+            numbers and is compiled for longer than it runs.
         args: The command line's arguments; those of the process if None.
 
     Raises:

@@ -115,4 +115,4 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.deep_linear", figures=figures, failures=failures, summary=summary)
+    main(run, Config, name="experiments.deep_linear", figures=figures, failures=failures, summary=summary, sooner=True)

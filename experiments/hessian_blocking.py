@@ -219,4 +219,12 @@ def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer, side:
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.hessian_blocking", figures=figures, failures=failures, summary=summary)
+    main(
+        run,
+        Config,
+        name="experiments.hessian_blocking",
+        figures=figures,
+        failures=failures,
+        summary=summary,
+        sooner=True,
+    )

@@ -37,4 +37,5 @@ if __name__ == "__main__":
         figures=smoothness.figures,
         failures=failures,
         summary=summary,
+        sooner=True,
     )
