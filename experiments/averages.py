@@ -82,12 +82,24 @@ def _no_test_of(difference: np.ndarray) -> str:
 
 
 def paired_test(
-    rows: Sequence[dict[str, Any]], normalizer: str, against: str, measure: str, claim: str, *, seeds: int
+    rows: Sequence[dict[str, Any]],
+    normalizer: str,
+    against: str,
+    measure: str,
+    claim: str,
+    *,
+    seeds: int,
+    geometric: bool = False,
 ) -> dict[str, Any]:
     """Return how a measure's mean over each seed's rows differs between two normalizers, as `paired_difference`.
 
-    Where one of them has rows of fewer than so many seeds, since runs diverged, nothing is compared.
+    Where one of them has rows of fewer than so many seeds, since runs diverged, nothing is compared. What is positive
+    and goes over orders of magnitude, where one row would decide, is compared by geometric means: the logarithms are
+    tested, and `difference` is that of the logarithms.
     """
+    if geometric:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rows = [{**row, measure: float(np.log(row[measure]))} for row in rows]
     first, other = (
         means_of_seeds([row for row in rows if row["normalizer"] == which], measure) for which in (against, normalizer)
     )
@@ -95,7 +107,10 @@ def paired_test(
     diverged = 2 * seeds - len(first) - len(other)
     if diverged:
         return {**which, **without_test(claim, f"{diverged} of {2 * seeds} runs diverged")}
-    return {**which, **paired_difference(first, other, claim)}
+    found = paired_difference(first, other, claim)
+    if geometric and found["mean"] is not None:
+        found |= {"mean_against": float(np.exp(found["mean_against"])), "mean": float(np.exp(found["mean"]))}
+    return {**which, **found}
 
 
 def _found(claim: str, difference: float, p: float | None) -> str:

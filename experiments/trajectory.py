@@ -53,6 +53,8 @@ MEASURES = (
     "curvature",
 )
 SPECTRUM = ("eigenvalue_max", "eigenvalue_min", "error_bound", "trace", "trace_error")
+# Of those, what is positive and goes over orders of magnitude.
+GEOMETRIC = ("loss_range", "distance_max", "smoothness")
 # Of single precision, in what is one or nothing.
 ROUNDING = 1e-3
 # What the paper says of batch normalization in comparison.
@@ -266,10 +268,19 @@ def _spectrum(
 def _paired_tests(
     points: list[dict[str, Any]], layers: list[dict[str, Any]], normalizers: tuple[str, ...], seeds: int
 ) -> list[dict[str, Any]]:
-    """Compare every normalizer with the first, seed by seed, in the mean over the trajectory: a paired t-test."""
+    """Compare every normalizer with the first, seed by seed, in the mean over the trajectory: a paired t-test.
+
+    Of what goes over orders of magnitude the mean is the geometric one (`GEOMETRIC`).
+    """
     return [
         paired_test(
-            layers if measure in ("distance", "cosine") else points, name, normalizers[0], measure, claim, seeds=seeds
+            layers if measure in ("distance", "cosine") else points,
+            name,
+            normalizers[0],
+            measure,
+            claim,
+            seeds=seeds,
+            geometric=measure in GEOMETRIC,
         )
         for name, (measure, claim) in product(normalizers[1:], CLAIMS.items())
     ]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import norm
 
+from experiments.trajectory import GEOMETRIC
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -39,7 +41,8 @@ def figures(results: dict[str, Any], config: dict[str, Any], *, network: str) ->
             spread="half",
             series="normalizer",
             x_label="training step",
-            y_label="loss along the gradient (nats)",
+            y_label="loss along the gradient",
+            log_y=all(row["loss_min"] > 0 for row in results["table"]),
             title="The range of the loss along its gradient",
             caption=f"{caption.partition('; mean and')[0]}{along}; bands from the smallest to "
             f"the largest loss, a line in their middle; means over {config['seeds']} seeds from {config['seed']}",
@@ -50,7 +53,14 @@ def figures(results: dict[str, Any], config: dict[str, Any], *, network: str) ->
         ("effective_smoothness", "smoothness", "largest ‖∇L(θ - ηg) - g‖ / ‖ηg‖", "Effective β-smoothness"),
         ("curvature", "curvature", "gᵀHg / ‖g‖², exact", "The curvature along the gradient"),
     ):
-        drawn[name] = of_points(y=measure, spread=f"{measure}_std", y_label=label, title=title, caption=caption + along)
+        drawn[name] = of_points(
+            y=measure,
+            spread=f"{measure}_std",
+            y_label=label,
+            title=title,
+            caption=caption + along,
+            log_y=measure in GEOMETRIC and all(row[measure] > 0 for row in results["table"]),
+        )
     drawn["eigenvalues"] = lines(
         [
             {**row, "end": end, "eigenvalue": row[key], "std": row[f"{key}_std"]}

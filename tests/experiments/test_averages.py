@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.averages import means_of_seeds, over_seeds, paired_difference
+from experiments.averages import means_of_seeds, over_seeds, paired_difference, paired_test
 
 
 def test_runs_that_agree_in_the_keys_are_one_row_with_mean_and_deviation():
@@ -59,6 +59,28 @@ def test_without_a_spread_nothing_is_shown_and_the_reason_is_given():
 def test_where_there_is_no_test_nothing_is_shown_and_the_reason_is_given(first, other, reason, found):
     row = paired_difference(first, other, "smaller")
     assert (row["p"], row["reason"], row["found"]) == (None, reason, found)
+
+
+def test_what_goes_over_orders_of_magnitude_is_compared_by_its_logarithms():
+    rows = [
+        {"normalizer": name, "seed": seed, "range": factor * 10.0 ** (seed + step)}
+        for name, factor in (("none", 1.0), ("batch_norm", 0.1))
+        for seed in range(3)
+        for step in (0, 4)
+    ]
+    rows[-1]["range"] *= 1.01
+    row = paired_test(rows, "batch_norm", "none", "range", "smaller", seeds=3, geometric=True)
+    assert row["mean_against"] == pytest.approx(1e3)
+    assert row["mean"] == pytest.approx(1e2, rel=0.01)
+    assert row["difference"] == pytest.approx(np.log(0.1), abs=0.01)
+    assert row["found"] == "shown"
+
+
+def test_a_number_that_has_no_logarithm_is_not_tested():
+    rows = [{"normalizer": name, "seed": seed, "range": 1.0 + seed} for name in ("none", "norm") for seed in (0, 1)]
+    rows[0]["range"] = 0.0
+    row = paired_test(rows, "norm", "none", "range", "smaller", seeds=2, geometric=True)
+    assert (row["p"], row["reason"], row["found"]) == (None, "not finite", "not tested")
 
 
 def test_the_mean_is_taken_over_each_seeds_own_rows():
