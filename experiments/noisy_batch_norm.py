@@ -12,7 +12,7 @@ in training mode, and how far the first two moments of all features move from on
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,11 +23,11 @@ from jaxtyping import Array
 
 from bnjax.data import LabelledImages
 from bnjax.models import normalizer_names, passages
-from bnjax.training import LossNotFiniteError, Recipe, TrainState, train_step
+from bnjax.training import Recipe, TrainState, train_step
 from experiments.averages import compared, over_seeds, paired_test
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import DataOptions, ModelName
-from experiments.observed import require_some, trained_and_observed
+from experiments.observed import observed_from_every_seed
 from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:
@@ -77,35 +77,27 @@ class Config(DataOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer from every seed and look at the normalizers' outputs on the way."""
     train_data, test_data = config.load(train=True), config.load(train=False)
-    optimizer = optax.sgd(config.learning_rate)  # One for all seeds: an equal recipe is compiled once.
+    optimizer = optax.sgd(config.learning_rate)
+    recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in NORMALIZERS}
     curves, moments, quantiles, diverged = [], [], [], []
-    with training_bar(len(NORMALIZERS) * config.seeds * config.epochs) as advance:
-        for name, seed in product(NORMALIZERS, range(config.seed, config.seed + config.seeds)):
-            recipe = Recipe(config.network(name, train_data.classes), optimizer)
-            which = {"normalizer": name, "seed": seed}
-            try:
-                trained, outputs = trained_and_observed(
-                    config,
-                    f"{name}-{seed}",
-                    recipe,
-                    train_data,
-                    test_data,
-                    order=partial(stretch_of_batches, config.stretch),
-                    seed=seed,
-                    advance=advance,
-                    observe=partial(_outputs, config, recipe, train_data),
-                )
-            except LossNotFiniteError as error:
-                diverged.append({**which, "reason": str(error)})
-                continue
-            curves += [{**which, "step": row["epoch"] * config.stretch, **row} for row in trained.history]
-            for epoch, layers in enumerate(outputs):
-                where = {**which, "step": epoch * config.stretch}
-                for layer in layers:
-                    place = {**where, "layer": layer["layer"], "name": layer["name"]}
-                    moments.append({**place, **layer["changes"]})
-                    quantiles += [{**place, **row} for row in layer["quantiles"]]
-    require_some(curves, diverged)
+    runs = observed_from_every_seed(
+        config,
+        recipes,
+        train_data,
+        test_data,
+        seeds=config.seeds,
+        order=partial(stretch_of_batches, config.stretch),
+        observe=lambda recipe, _, epoch, state: _outputs(config, recipe, train_data, epoch, state),
+        diverged=diverged,
+    )
+    for which, (trained, outputs) in runs:
+        curves += [{**which, "step": row["epoch"] * config.stretch, **row} for row in trained.history]
+        for epoch, layers in enumerate(outputs):
+            where = {**which, "step": epoch * config.stretch}
+            for layer in layers:
+                place = {**where, "layer": layer["layer"], "name": layer["name"]}
+                moments.append({**place, **layer["changes"]})
+                quantiles += [{**place, **row} for row in layer["quantiles"]]
     return {
         "table": over_seeds(curves, ("normalizer", "step"), ("train_loss", "train_accuracy", "test_accuracy")),
         "tests": _tests(curves, moments, config.seeds),

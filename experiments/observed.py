@@ -1,13 +1,15 @@
 """How is something measured along a training run that may be killed and go on?"""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 from bnjax.data import LabelledImages
 from bnjax.reporting.records import replacing
 from bnjax.training import LossNotFiniteError, Order, Recipe, Trained, TrainState
+from experiments.command import training_bar
 from experiments.networks import TrainingOptions
 
 
@@ -85,7 +87,51 @@ def trained_and_observed(
     return Observed(trained, [json.loads(file.read_text(encoding="utf-8")) for file in files])
 
 
-def require_some(finished: Sequence[Any], diverged: Sequence[dict[str, Any]]) -> None:
-    """Raise LossNotFiniteError with the first reason if all runs diverged and there is nothing to show."""
-    if not finished:
+def observed_from_every_seed(
+    config: TrainingOptions,
+    recipes: Mapping[str, Recipe],
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    *,
+    seeds: int,
+    order: Order,
+    observe: Callable[[Recipe, int, int, TrainState], Any],
+    diverged: list[dict[str, Any]],
+) -> Iterator[tuple[dict[str, Any], Observed]]:
+    """Train every normalizer's recipe from so many seeds, one after another, and yield what was seen with whose it is.
+
+    A run that diverges is left out and told of in `diverged`.
+
+    Args:
+        config, train_data, test_data, order: as in `trained_and_observed`.
+        recipes: by the normalizers' names.
+        seeds: runs of each, with the seeds seed, seed + 1, …
+        observe: `(recipe, seed, epoch, state) -> value`, something that JSON can hold.
+        diverged: a list to which `normalizer`, `seed` and `reason` are added.
+
+    Raises:
+        ValueError: a batch of more rows than there are.
+        LossNotFiniteError: every run diverged.
+    """
+    runs = list(product(recipes, range(config.seed, config.seed + seeds)))
+    with training_bar(len(runs) * config.epochs) as advance:
+        for name, seed in runs:
+            which = {"normalizer": name, "seed": seed}
+            try:
+                observed = trained_and_observed(
+                    config,
+                    f"{name}-{seed}",
+                    recipes[name],
+                    train_data,
+                    test_data,
+                    order=order,
+                    seed=seed,
+                    advance=advance,
+                    observe=partial(observe, recipes[name], seed),
+                )
+            except LossNotFiniteError as error:
+                diverged.append({**which, "reason": str(error)})
+            else:
+                yield which, observed
+    if len(diverged) == len(runs):
         raise LossNotFiniteError(f"every run diverged, the first as {diverged[0]['reason']}")

@@ -35,11 +35,10 @@ from bnjax.curvature import (
 from bnjax.data import Batches, LabelledImages
 from bnjax.measurements import blocked_shares, internal_covariate_shift, layer_names, parameter_order
 from bnjax.models import normalizer_names
-from bnjax.training import LossNotFiniteError, Recipe, TrainState
+from bnjax.training import Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test
-from experiments.command import training_bar
 from experiments.networks import NormalizerName, TrainingOptions, fixed_keys
-from experiments.observed import require_some, trained_and_observed
+from experiments.observed import observed_from_every_seed
 
 STEP_SIZES = 8
 MEASURES = (
@@ -106,35 +105,26 @@ def followed(
 ) -> dict[str, Any]:
     """Train every normalizer's recipe from every seed and measure the loss on the way: an experiment's results."""
     points, spectrum, ritz, layers, normalizers, landscape, curves, diverged = [], [], [], [], [], [], [], []
-    with training_bar(len(recipes) * config.seeds * config.epochs) as advance:
-        for name, seed in product(recipes, range(config.seed, config.seed + config.seeds)):
-            recipe = recipes[name]
-            which = {"normalizer": name, "seed": seed}
-            try:
-                trained, measured = trained_and_observed(
-                    config,
-                    f"{name}-{seed}",
-                    recipe,
-                    train_data,
-                    test_data,
-                    order=partial(stretch_of_batches, config.stretch),
-                    seed=seed,
-                    advance=advance,
-                    observe=partial(_measured, config, recipe, train_data, seed),
-                )
-            except LossNotFiniteError as error:
-                diverged.append({**which, "reason": str(error)})
-                continue
-            curves += [{**which, "step": row["epoch"] * config.stretch, **row} for row in trained.history]
-            for epoch, found in enumerate(measured):
-                where = {**which, "step": epoch * config.stretch}
-                points.append({**where, **found["point"]})
-                spectrum += [{**where, **row} for row in found["spectrum"]]
-                ritz += [{**where, **row} for row in found["ritz"]]
-                landscape += [{**where, **row} for row in found["landscape"]]
-                layers += [{**where, **row} for row in found["layers"]]
-                normalizers += [{**where, **row} for row in found["normalizers"]]
-    require_some(points, diverged)
+    runs = observed_from_every_seed(
+        config,
+        recipes,
+        train_data,
+        test_data,
+        seeds=config.seeds,
+        order=partial(stretch_of_batches, config.stretch),
+        observe=partial(_measured, config, train_data),
+        diverged=diverged,
+    )
+    for which, (trained, measured) in runs:
+        curves += [{**which, "step": row["epoch"] * config.stretch, **row} for row in trained.history]
+        for epoch, found in enumerate(measured):
+            where = {**which, "step": epoch * config.stretch}
+            points.append({**where, **found["point"]})
+            spectrum += [{**where, **row} for row in found["spectrum"]]
+            ritz += [{**where, **row} for row in found["ritz"]]
+            landscape += [{**where, **row} for row in found["landscape"]]
+            layers += [{**where, **row} for row in found["layers"]]
+            normalizers += [{**where, **row} for row in found["normalizers"]]
     score = f"test_{next(iter(recipes.values())).score.__name__}"
     return {
         "table": over_seeds(points, ("normalizer", "step"), MEASURES),
@@ -160,7 +150,7 @@ def stretch_of_batches(
 
 
 def _measured(
-    config: TrajectoryOptions, recipe: Recipe, data: LabelledImages, seed: int, epoch: int, state: TrainState
+    config: TrajectoryOptions, data: LabelledImages, recipe: Recipe, seed: int, epoch: int, state: TrainState
 ) -> dict[str, Any]:
     """Return everything that is measured at one point of the trajectory, on one batch."""
     chosen = np.random.default_rng([seed, epoch, 1]).choice(len(data.labels), config.batch_size, replace=False)

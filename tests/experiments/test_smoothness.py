@@ -24,7 +24,7 @@ def measured():
     data = CONFIG.load(train=True)
     recipe = Recipe(CONFIG.network("batch_norm", data.classes), optax.sgd(CONFIG.learning_rate))
     state = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
-    found = _measured(CONFIG, recipe, data, 0, 0, state)
+    found = _measured(CONFIG, data, recipe, 0, 0, state)
     chosen = np.random.default_rng([0, 0, 1]).choice(len(data.labels), CONFIG.batch_size, replace=False)
 
     @jax.jit
