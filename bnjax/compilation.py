@@ -3,18 +3,18 @@
 import functools
 import os
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jaxlib.version import __version__ as jaxlib_version
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 # XLA keeps none of its flags for good, and ends a process that asks for one that it lacks.
-OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.10.") else ""
+OLDER_GENERATOR = "--xla_cpu_use_fusion_emitters=false" if jaxlib_version.startswith("0.10.") else ""
 UNOPTIMIZED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 

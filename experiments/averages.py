@@ -124,6 +124,11 @@ def _found(claim: str, difference: float, p: float | None) -> str:
     return "shown" if claim.startswith("not ") and not claim.startswith(f"not {side}") else "contradicted"
 
 
+def left_out(results: dict[str, Any]) -> str:
+    """Return what a caption says of the runs that diverged and are in none of its averages; nothing if none did."""
+    return f"; {len(results['diverged'])} diverged runs are left out" if results["diverged"] else ""
+
+
 def means_of_seeds(rows: Sequence[dict[str, Any]], measure: str) -> list[float]:
     """Return the mean of a measure over each seed's rows, in the order of first appearance."""
     seeds = dict.fromkeys(row["seed"] for row in rows)

@@ -24,7 +24,7 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.models import normalizer_names, passages
 from bnjax.training import Recipe, TrainState, train_step
-from experiments.averages import compared, over_seeds, paired_test
+from experiments.averages import compared, left_out, over_seeds, paired_test
 from experiments.command import main
 from experiments.networks import DataOptions, ModelName
 from experiments.observed import observed_from_every_seed
@@ -192,9 +192,12 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     """Draw the curves, the distributions of a middle normalizer's outputs, and how far they move in a step."""
     from bnjax.reporting.figures import lines
 
-    caption = (
+    setting = (
         f"{results['data']}; {config['model']}, SGD (rate {config['learning_rate']:g}), batches of "
-        f"{config['batch_size']}; mean and standard deviation over {config['seeds']} seeds from {config['seed']}"
+        f"{config['batch_size']}"
+    )
+    caption = (
+        f"{setting}; mean and standard deviation over {config['seeds']} seeds from {config['seed']}{left_out(results)}"
     )
     of_normalizers = partial(lines, x="step", series="normalizer", x_label="training step")
     drawn = {
@@ -236,8 +239,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
         x_label="training step",
         y_label="output of the normalizer",
         title=f"How the outputs of the first feature of normalizer {middle} are distributed",
-        caption=f"{caption.partition('; mean and')[0]}; seed {config['seed']}; training mode, one fixed batch; "
-        "quantiles over rows and positions",
+        caption=f"{setting}; seed {config['seed']}; training mode, one fixed batch; quantiles over rows and positions",
     )
     return drawn
 

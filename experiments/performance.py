@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import optax
 
 from bnjax.training import LossNotFiniteError, Recipe
-from experiments.averages import over_seeds, paired_test
+from experiments.averages import left_out, over_seeds, paired_test
 from experiments.command import main, training_bar
 from experiments.networks import DataOptions, ModelName, NormalizerName
 
@@ -137,11 +137,10 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     """Draw loss and accuracy against the epoch, a line a normalizer and learning rate."""
     from bnjax.reporting.figures import lines
 
-    lost = f"; {len(results['diverged'])} diverged runs are left out" if results["diverged"] else ""
     caption = (
         f"{results['data']}; {config['model']}, {config['optimizer']}, {results['steps']} steps of "
         f"{config['batch_size']} images; mean and standard deviation over {config['seeds']} seeds from "
-        f"{config['seed']}{lost}"
+        f"{config['seed']}{left_out(results)}"
     )
     labels = {
         "train_loss": "training loss, batch mode (mean, nats)",

@@ -213,7 +213,6 @@ def _along(
 ) -> dict[str, Any]:
     """Return what is measured along the gradient and what layer by layer, the statistics live."""
     loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=fixed_keys())
-    # The same gradient at the same point wherever it is asked for below: the compiler makes one of them.
     updated = jax.tree.map(lambda leaf, slope: leaf - rate * slope, state.params, jax.grad(loss)(state.params))
     order = parameter_order(recipe.model, _variables(state), images, mode="running")
     return {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import norm
 
+from experiments.averages import left_out
 from experiments.trajectory import GEOMETRIC
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ def figures(results: dict[str, Any], config: dict[str, Any], *, network: str) ->
     """Draw the landscape along the gradient, distances, smoothness, curvature, spectra and both measures of layers."""
     from bnjax.reporting.figures import lines
 
-    caption = (
+    setting = (
         f"{results['data']}; {network}, SGD (rate {config['learning_rate']:g}), batches of {config['batch_size']}; "
-        f"live statistics; mean and standard deviation over {config['seeds']} seeds from {config['seed']}"
+        "live statistics"
     )
+    seeds = f"{config['seeds']} seeds from {config['seed']}{left_out(results)}"
+    caption = f"{setting}; mean and standard deviation over {seeds}"
     low, high = config["step_range"]
     along = f"; step sizes {low:g} to {high:g} times the rate"
     of_points = partial(lines, results["table"], x="step", series="normalizer", x_label="training step")
@@ -44,8 +47,8 @@ def figures(results: dict[str, Any], config: dict[str, Any], *, network: str) ->
             y_label="loss along the gradient",
             log_y=all(row["loss_min"] > 0 for row in results["table"]),
             title="The range of the loss along its gradient",
-            caption=f"{caption.partition('; mean and')[0]}{along}; bands from the smallest to "
-            f"the largest loss, a line in their middle; means over {config['seeds']} seeds from {config['seed']}",
+            caption=f"{setting}{along}; bands from the smallest to the largest loss, a line in their middle; means "
+            f"over {seeds}",
         )
     }
     for name, measure, label, title in (
@@ -87,9 +90,8 @@ def figures(results: dict[str, Any], config: dict[str, Any], *, network: str) ->
         x_label="eigenvalue / largest |eigenvalue|",
         y_label="density",
         title="How the Hessian's eigenvalues are distributed",
-        caption=f"{caption.partition('; mean and')[0]}; {config['lanczos_steps']} products of Lanczos' method from a "
-        f"random start for each of {config['seeds']} seeds; smoothed by a Gaussian of width {WIDTH:g}; mean over them, "
-        f"{FLOOR:g} and less at the bottom",
+        caption=f"{setting}; {config['lanczos_steps']} products of Lanczos' method from a random start for each of "
+        f"{seeds}; smoothed by a Gaussian of width {WIDTH:g}; mean over them, {FLOOR:g} and less at the bottom",
     )
     shown = {row["layer"] for row in results["covariate_shift"]}
     shown = sorted({min(shown), (min(shown) + max(shown)) // 2, max(shown)})

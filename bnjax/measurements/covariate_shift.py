@@ -75,20 +75,20 @@ def internal_covariate_shift(
     if missing:
         raise ValueError(f"every layer and every module with parameters needs to be in order, got {missing} besides")
 
-    def kernels_gradients(params: Any) -> dict[str, Array]:
-        gradient: dict[tuple[str, ...], Any] = flatten_dict(jax.grad(loss)(params))
-        return {name: gradient[(*name.split("/"), "kernel")] for name in layers}
-
-    counts = jnp.asarray([place[name] for name in layers])
-    original = kernels_gradients(params)
-
-    def shift(index: Array, count: Array) -> CovariateShift:
+    def step(original: dict[str, Array], place_and_count: tuple[Array, Array]) -> tuple[Any, CovariateShift]:
+        index, count = place_and_count
         mixed = {key: jnp.where(place[holders[key]] < count, after[key], leaf) for key, leaf in before.items()}
-        changed = kernels_gradients(unflatten_dict(mixed))
+        gradient: dict[tuple[str, ...], Any] = flatten_dict(jax.grad(loss)(unflatten_dict(mixed)))
+        changed = {name: gradient[(*name.split("/"), "kernel")] for name in layers}
+        # The first is that of θ itself, by the same program: a layer with none before it has a shift of exactly 0.
+        original = jax.tree.map(lambda first, now: jnp.where(index < 0, now, first), original, changed)
         measured = [_compared(original[name], changed[name]) for name in layers]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *measured)
+        return original, jax.tree.map(lambda *leaves: jnp.stack(leaves)[index], *measured)
 
-    return jax.lax.map(lambda pair: shift(*pair), (jnp.arange(len(layers)), counts))
+    counts = jnp.asarray([0, *(place[name] for name in layers)])
+    unknown = {name: jnp.zeros_like(before[(*name.split("/"), "kernel")]) for name in layers}
+    _, shifts = jax.lax.scan(step, unknown, (jnp.arange(-1, len(layers)), counts))
+    return jax.tree.map(lambda leaf: leaf[1:], shifts)
 
 
 def _compared(gradient: Array, changed: Array) -> CovariateShift:
