@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Array
@@ -29,7 +30,7 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from bnjax.training import Order, Recipe, Trained, TrainState, train
+from bnjax.training import Order, Recipe, Trained, TrainState, initial_state, train
 from experiments.command import Options
 
 # The epsilon of a normalizer may be given when it is made.
@@ -98,6 +99,7 @@ class TrainingOptions(Options):
         report: Callable[[dict[str, Any]], None],
         order: Order = random_batches,
         seed: int | None = None,
+        start: TrainState | None = None,
         directory: Path | None = None,
         observe: Callable[[int, TrainState], None] = lambda *_: None,
     ) -> Trained:
@@ -110,6 +112,7 @@ class TrainingOptions(Options):
             batch_size=self.batch_size,
             epochs=self.epochs,
             seed=self.seed if seed is None else seed,
+            start=start,
             directory=directory,
             report=report,
             observe=observe,
@@ -141,6 +144,20 @@ class ImageOptions(Options):
         else:
             data = (mnist if self.dataset == "mnist" else cifar10)(train=train, data_dir=self.data_dir)
         return data.first(self.train_images if train else self.test_images)
+
+
+def start_at_rate(recipe: Recipe, rate: float, images: np.ndarray, seed: int) -> TrainState:
+    """Return the state before the first step, the learning rate in it, so that all rates run one program.
+
+    Args:
+        recipe: its optimizer is made by `optax.inject_hyperparams`.
+        rate: the learning rate.
+        images: training images, for their shape.
+        seed: of the weights and of everything random in the run.
+    """
+    state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), jnp.asarray(images[:2]))
+    settings = {**state.optimizer_state.hyperparams, "learning_rate": jnp.float32(rate)}
+    return state._replace(optimizer_state=state.optimizer_state._replace(hyperparams=settings))
 
 
 def fixed_keys() -> dict[str, Array]:

@@ -21,7 +21,7 @@ import optax
 from bnjax.training import LossNotFiniteError, Recipe
 from experiments.averages import left_out, over_seeds, paired_test
 from experiments.command import main, training_bar
-from experiments.networks import DataOptions, ModelName, NormalizerName
+from experiments.networks import DataOptions, ModelName, NormalizerName, start_at_rate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,22 +63,24 @@ class Config(DataOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer at every learning rate from every seed."""
     train_data, test_data = config.load(train=True), config.load(train=False)
-    optimizers = {"sgd": optax.sgd, "adam": optax.adam}
+    made = {"sgd": optax.sgd, "adam": optax.adam}[config.optimizer]
+    optimizer = optax.inject_hyperparams(made)(learning_rate=0.0)
+    recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in config.normalizers}
     seeds = range(config.seed, config.seed + config.seeds)
     curves, runs, diverged = [], [], []
     with training_bar(len(config.normalizers) * len(config.learning_rates) * config.seeds * config.epochs) as advance:
         for normalizer, rate in product(config.normalizers, config.learning_rates):
-            recipe = Recipe(config.network(normalizer, train_data.classes), optimizers[config.optimizer](rate))
             for seed in seeds:
                 which = {"normalizer": normalizer, "learning_rate": rate, "seed": seed}
                 begin = perf_counter()
                 try:
                     trained = config.trained(
-                        recipe,
+                        recipes[normalizer],
                         train_data,
                         test_data,
                         report=partial(advance, f"{normalizer}, learning rate {rate:g}, seed {seed}"),
                         seed=seed,
+                        start=start_at_rate(recipes[normalizer], rate, train_data.images, seed),
                         directory=config.checkpoints_of(f"{normalizer}-{rate:g}-{seed}"),
                     )
                 except LossNotFiniteError as error:

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "models": {"models", "normalizers"},
     "data": {"data"},
     "training": {"training", "compilation", "data", "reporting"},
-    "measurements": {"measurements", "models", "normalizers"},
+    "measurements": {"measurements", "compilation", "models", "normalizers"},
     "curvature": {"curvature", "training", "normalizers"},
     "reporting": {"reporting"},
 }

@@ -14,7 +14,7 @@ import optax
 from bnjax.compilation import jit_once
 from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import replacing
-from bnjax.training.state import initial_state
+from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Recipe
 
 RUN_FILE = "run.json"
@@ -78,11 +78,13 @@ def identity_of(
     order: Callable[..., Any],
     batch_size: int,
     seed: int,
+    start: TrainState | None = None,
 ) -> dict[str, Any]:
     """Return what tells one run from another, as far as it can be written down.
 
     Functions are told apart by their names and given options, the order of batches by those it gives for the seed 0,
-    and the optimizer by its first three steps: a schedule that begins alike is not seen to differ.
+    and the optimizer by its first three steps: a schedule that begins alike is not seen to differ. What a given start
+    says is a digest of its numbers.
     """
     batches = np.asarray(order(train_data.labels, batch_size, np.random.default_rng(0)).indices, np.int64)
     return {
@@ -94,7 +96,17 @@ def identity_of(
         "test images": [test_data.name, *np.shape(test_data.images)],
         "batch_size": batch_size,
         "seed": seed,
+        "start": None if start is None else _digest(start),
     }
+
+
+def _digest(start: TrainState) -> str:
+    """Return a short name of all numbers of a state and their places."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(start):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _first_steps(recipe: Recipe, images: np.ndarray) -> list[str]:

@@ -47,6 +47,7 @@ def train(
     batch_size: int,
     epochs: int,
     seed: int = 0,
+    start: TrainState | None = None,
     directory: str | Path | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     observe: Callable[[int, TrainState], None] = lambda *_: None,
@@ -65,6 +66,8 @@ def train(
         batch_size: rows of a batch.
         epochs: how many epochs in all.
         seed: the seed of everything random: weights, order, dropout, noise, augmentation.
+        start: the state before the first step, such as `initial_state(…)._replace(params=…)` to fine-tune a network;
+            by default the initial one of this seed. It stays as it is.
         directory: the run's folder; None keeps nothing. One process at a time may use it.
         report: called with each epoch's row of the history.
         observe: called with epoch and state before the first epoch (as 0) and after every one, unless an earlier call
@@ -77,17 +80,22 @@ def train(
         ValueError: images and labels that do not fit together, batches of rows that there are not, a loss or score that
             is not one number a row, and a folder that holds another run or one of more epochs. Runs are told apart by
             model, data, batch size, seed, the names of loss, score and augmentation, the batches that the order gives
-            for one seed, and the optimizer's first three steps.
+            for one seed, the optimizer's first three steps, and the numbers in `start`.
     """
     check_run(recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
     directory = Path(directory) if directory else None
     if directory:
-        identity = identity_of(recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed)
+        identity = identity_of(
+            recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed, start=start
+        )
         _require_resumable(directory, identity, recipe, epochs)
         record_run(directory, identity)
     train_images, train_labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
     test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
-    state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
+    if start is None:
+        state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
+    else:
+        state = jax.tree.map(jnp.copy, start)  # The first step reuses its memory.
     history: History = []
     score = recipe.score.__name__
     checkpoints = Checkpoints(directory / CHECKPOINTS, best_by=f"test_{score}") if directory else None
@@ -130,13 +138,14 @@ def require_resumable(
     batch_size: int,
     epochs: int,
     seed: int,
+    start: TrainState | None = None,
 ) -> None:
     """Raise ValueError if a folder holds another run than `train` would make in it, or one of more epochs.
 
     Nothing is written: where several networks are to be trained, all their folders can be looked at before the first.
     Arguments as in `train`.
     """
-    identity = identity_of(recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed)
+    identity = identity_of(recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed, start=start)
     _require_resumable(directory, identity, recipe, epochs)
 
 

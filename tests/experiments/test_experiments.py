@@ -62,6 +62,17 @@ COLUMNS = {
     "experiments.trained_statements": {"epoch", "statement", "form", "features", "worst", "violated_share", "holds"},
     "experiments.noisy_batch_norm": {"normalizer", "step", "train_loss", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.smoothness_report": {"experiment", "normalizer", "measure", "claim", "found"},
+    "experiments.sparsifying_probability": {
+        "noise",
+        "rate",
+        "scale",
+        "steps",
+        "hits",
+        "frequency",
+        "cantelli",
+        "chebyshev",
+        "holds",
+    },
     "experiments.four_losses": {"normalizer", "first", "second", "mean", "std", "batches"},
     "experiments.off_diagonal": {"model", "recipe", "coordinates", "part", "mean", "std", "features", "accuracy"},
     "experiments.linear_part": {
@@ -189,9 +200,14 @@ def test_every_part_is_reported_for_every_normalizer_and_kind_of_batch(name, smo
             {"normalizer": "batch_norm", "epoch": 0, "term": "gradient", "part": "shared", "survival": 1e-3},
         ),
         ("trained_statements", {"statement": "S1", "epoch": 0, "worst": 1.0, "violated_share": 1.0, "holds": False}),
+        (
+            "sparsifying_probability",
+            {"noise": "gaussian", "rate": 1.0, "scale": 2.0, "hits": 90, "steps": 100, "tail": 0.02, "cantelli": 0.2}
+            | {"holds": False, "as_derived": True},
+        ),
         ("linear_part", {"model": "lenet_v1", "recipe": "adam", "normalizer": "batch_norm", "ratio": 1e-9}),
     ],
 )
 def test_experiment_fails_when_its_result_contradicts_the_theory(name, spoil):
     failures = import_module(f"experiments.{name}").failures
-    assert failures({"table": [spoil], "epsilon": []})
+    assert failures({"table": [spoil], "epsilon": [], "slopes": [], "features": []})

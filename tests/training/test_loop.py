@@ -236,6 +236,22 @@ def test_a_run_that_differs_in_one_choice_does_not_go_on_in_the_folder_of_anothe
         require_resumable(tmp_path, other, data, data, **(options | change))
 
 
+def test_a_run_starts_from_the_state_that_it_is_given_and_leaves_it_whole(tmp_path):
+    data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
+    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
+    tuned = start._replace(params=jax.tree.map(lambda leaf: leaf + 1, start.params))
+    usual, same, other = (plain_run(recipe, start=given) for given in (None, start, tuned))
+    assert same.history == usual.history
+    assert other.history != usual.history
+    moved = jax.tree.map(lambda leaf, before: leaf == before + 1, tuned.params, start.params)
+    assert jax.tree.all(jax.tree.map(jnp.all, moved))
+    plain_run(recipe, start=tuned, directory=tmp_path)
+    for another in (start, None):
+        with pytest.raises(ValueError, match="holds another run, with start"):
+            plain_run(recipe, start=another, directory=tmp_path)
+    assert plain_run(recipe, start=tuned, directory=tmp_path).history == other.history
+
+
 def test_what_tells_runs_apart_is_the_same_in_another_process():
     bound = partial(stretched, optax.squared_error, 2.0)
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1), bound)

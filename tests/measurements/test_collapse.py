@@ -1,0 +1,116 @@
+"""Margins are those of the pre-activations, and only of normalizers that stand directly before a ReLU."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from bnjax.measurements import before_relu, filter_margins
+from bnjax.models import MLP, VGGA, ResNet
+from bnjax.models.normalizer import Normalization
+from bnjax.normalizers import batch_norm, post_shifted_batch_norm
+from bnjax.normalizers.normalizer import Mode
+
+X = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5)), jnp.float32)
+
+
+class Behind(nn.Module):
+    """One normalizer before any function."""
+
+    function: Callable[[Any], Any]
+    flax_norm: bool = False
+
+    @nn.compact
+    def __call__(self, x, *, mode: Mode = "batch"):
+        x = nn.Dense(4)(x)
+        y = nn.BatchNorm(use_running_average=True)(x) if self.flax_norm else Normalization(batch_norm())(x, mode=mode)
+        return self.function(y)
+
+
+def initialized(model, *inputs):
+    return jax.jit(model.init)({"params": jax.random.key(0), "dropout": jax.random.key(1)}, *inputs)
+
+
+@pytest.mark.parametrize(
+    ("function", "rectified"),
+    [
+        (nn.relu, True),
+        (lambda y: jnp.maximum(y, 0), True),
+        (lambda y: jnp.maximum(0.0, y), True),
+        (jax.checkpoint(nn.relu), True),
+        (jax.jit(nn.relu), True),
+        (nn.relu6, True),
+        (lambda y: nn.relu(y) @ jnp.ones((4, 2)), True),
+        (lambda y: nn.relu(y) + y, False),
+        (lambda y: nn.relu(y + 1), False),
+        (lambda y: jnp.maximum(y, -1), False),
+        (lambda y: jnp.maximum(y, y[::-1]), False),
+        (nn.leaky_relu, False),
+        (nn.gelu, False),
+        (lambda y: y, False),
+        (lambda _: jnp.zeros(3), False),
+    ],
+)
+@pytest.mark.parametrize("flax_norm", [False, True])
+def test_a_normalizer_is_before_a_relu_if_all_that_reads_it_is_one(function, rectified, flax_norm):
+    model = Behind(function, flax_norm)
+    variables = initialized(model, X)
+    assert bool(before_relu(model, variables, X)) is rectified
+
+
+def test_in_a_residual_block_only_the_inner_normalizers_are():
+    model = ResNet((1, 1), width=2, norm=batch_norm())
+    images = jnp.zeros((2, 8, 8, 1), jnp.float32)
+    names = before_relu(model, initialized(model, images), images, mode="running")
+    assert names == ["Normalization_0", "ResidualBlock_0/Normalization_0", "ResidualBlock_1/Normalization_0"]
+
+
+def test_the_margin_is_the_largest_pre_activation_over_rows_and_positions():
+    model = VGGA(width=2, norm=batch_norm())
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 32, 32, 1)), jnp.float32)
+    variables = initialized(model, images)
+    margins = filter_margins(model, variables, images, mode="running")
+    assert list(margins) == [f"Normalization_{index}" for index in range(10)]
+    options: dict[str, Any] = {"mutable": ["intermediates"], "capture_intermediates": True}
+    captured: Any = model.apply(variables, images, mode="running", **options)[1]
+    for name, margin in margins.items():
+        output: Any = captured["intermediates"][name]["__call__"][0]
+        assert jnp.array_equal(margin, output.reshape(-1, output.shape[-1]).max(axis=0))
+
+
+@pytest.mark.parametrize("norm", [batch_norm(epsilon=0.0), post_shifted_batch_norm(shift=0.5, epsilon=0.0)])
+def test_a_filter_of_negative_margin_gets_no_gradient_and_one_of_positive_margin_does(norm):
+    model = MLP(norm=norm, classes=3)
+    images = jnp.asarray(np.random.default_rng(2).normal(size=(8, 4, 4, 1)))
+    variables = jax.tree.map(lambda leaf: leaf.astype(float), initialized(model, images))
+    name = next(iter(filter_margins(model, variables, images, mode="batch", mutable=["batch_stats"])))
+    params = variables["params"]
+    bias = jnp.linspace(-4, 1, params[name]["bias"].size)
+    params = {**params, name: {**params[name], "bias": bias}}
+
+    def loss(params):
+        logits, _ = model.apply({**variables, "params": params}, images, mode="batch", mutable=["batch_stats"])
+        return jnp.sum(jnp.sin(logits * jnp.arange(1.0, 4.0)))
+
+    margins = filter_margins(model, {**variables, "params": params}, images, mode="batch", mutable=["batch_stats"])
+    collapsed = margins[name] < 0
+    assert collapsed.any()
+    assert not collapsed.all()
+    gradient = jax.jit(jax.grad(loss))(params)[name]
+    assert jnp.all((gradient["bias"] == 0) == collapsed)
+    assert jnp.all((gradient["scale"] == 0) == collapsed)
+
+
+def test_a_normalizer_applied_twice_is_refused():
+    class Shared(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            norm = nn.BatchNorm(use_running_average=True)
+            return nn.relu(norm(nn.relu(norm(x))))
+
+    with pytest.raises(ValueError, match="BatchNorm_0 applied several times"):
+        filter_margins(Shared(), initialized(Shared(), X), X)

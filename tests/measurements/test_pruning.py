@@ -1,0 +1,143 @@
+"""A pruned network has fewer numbers and the same output; what cannot go stays."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from bnjax.measurements import filter_margins, prune
+from bnjax.models import MLP, VGGA, DenseNet, ResNet
+from bnjax.normalizers import batch_norm, post_shifted_batch_norm
+
+IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(4, 32, 32, 1)), jnp.float32)
+SMALL = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.float32)
+
+
+def with_collapsed_filters(model, images, share=0.4, others=0.0):
+    """Return variables of a network with a random share of every normalizer's filters far in the dead region."""
+    variables = jax.jit(model.init)({"params": jax.random.key(0), "dropout": jax.random.key(1)}, images)
+    generator = np.random.default_rng(1)
+
+    def moved(path, leaf):
+        if path[-1].key != "bias" or not path[-2].key.startswith(("Normalization", "BatchNorm")):
+            return leaf
+        return jnp.where(jnp.asarray(generator.uniform(size=leaf.shape) < share), -50.0, leaf + others)
+
+    return {**variables, "params": jax.tree_util.tree_map_with_path(moved, variables["params"])}
+
+
+def returned(model: Any, variables, *inputs, **options) -> Any:
+    return model.apply(variables, *inputs, **options)
+
+
+def collapsed(model, variables, images, **options):
+    return {
+        name: int((margin < 0).sum()) for name, margin in filter_margins(model, variables, images, **options).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "images"),
+    [
+        (MLP(norm=batch_norm(), classes=3), SMALL),
+        (VGGA(width=4, norm=batch_norm()), IMAGES),
+        (VGGA(width=4, norm=post_shifted_batch_norm()), IMAGES),
+        (ResNet((1, 1), width=8, norm=batch_norm()), SMALL),
+    ],
+    ids=["mlp", "vgg", "post_shifted", "resnet"],
+)
+def test_the_output_is_that_of_the_whole_network_and_every_collapsed_filter_is_gone(model, images):
+    variables = with_collapsed_filters(model, images)
+    before = returned(model, variables, images, mode="running")
+    pruned = prune(model, variables, images, mode="running")
+    after = pruned.apply(images, mode="running")
+    assert jnp.max(jnp.abs(after - before)) <= 1e-6 * jnp.max(jnp.abs(before))
+    found = collapsed(model, variables, images, mode="running")
+    inner = {name: count for name, count in found.items() if count and name != "Normalization_0"}
+    assert inner
+    assert {name: count for name, count in pruned.removed.items() if name in inner} == inner
+    assert pruned.parameters[1] < pruned.parameters[0]
+    assert pruned.operations[1] < pruned.operations[0]
+
+
+def test_counts_are_those_of_the_arrays_and_of_the_layers():
+    model = MLP(norm=batch_norm(), classes=3)
+    variables = with_collapsed_filters(model, SMALL)
+    pruned = prune(model, variables, SMALL, mode="running")
+    kernels = [leaf for leaf in jax.tree.leaves(pruned.variables["params"]) if leaf.ndim == 2]
+    assert pruned.operations[1] == sum(2 * kernel.size for kernel in kernels)
+    assert pruned.parameters[1] == sum(leaf.size for leaf in jax.tree.leaves(pruned.variables["params"]))
+    assert pruned.parameters[0] == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def test_a_filter_that_a_residual_sum_reads_stays():
+    model = ResNet((1,), width=8, norm=batch_norm())
+    pruned = prune(model, with_collapsed_filters(model, SMALL), SMALL, mode="running")
+    assert "Normalization_0" not in pruned.removed
+    assert "ResidualBlock_0/Normalization_0" in pruned.removed
+
+
+def test_of_a_layer_that_is_collapsed_throughout_one_filter_stays():
+    model = VGGA(width=2, norm=batch_norm())
+    variables = with_collapsed_filters(model, IMAGES, share=1.1)
+    pruned = prune(model, variables, IMAGES, mode="running")
+    assert set(pruned.widths.values()) == {1}
+    assert jnp.allclose(pruned.apply(IMAGES, mode="running"), returned(model, variables, IMAGES, mode="running"))
+
+
+def test_a_network_without_collapsed_filters_is_left_as_it_is():
+    model = MLP((9,), norm=batch_norm(), classes=3)
+    variables = with_collapsed_filters(model, SMALL, share=0.0, others=9.0)
+    pruned = prune(model, variables, SMALL, mode="running")
+    assert pruned.removed == {}
+    assert pruned.variables is variables
+    assert pruned.parameters[0] == pruned.parameters[1]
+    assert pruned.operations[0] == pruned.operations[1]
+
+
+def test_what_is_normalized_before_its_layer_stays():
+    model = DenseNet((2,), growth=4, norm=batch_norm())
+    variables = with_collapsed_filters(model, SMALL)
+    pruned = prune(model, variables, SMALL, mode="running")
+    before = returned(model, variables, SMALL, mode="running")
+    assert jnp.max(jnp.abs(pruned.apply(SMALL, mode="running") - before)) <= 1e-6 * jnp.max(jnp.abs(before))
+
+
+class Averaged(nn.Module):
+    """What leaves the ReLU is averaged over the filters, so that all of them are in what the next layer reads."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.BatchNorm(use_running_average=True)(nn.Dense(6)(x)))
+        return nn.Dense(2)(jnp.mean(x, axis=-1, keepdims=True))
+
+
+class ByHand(nn.Module):
+    """A network of flax's own layers."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.BatchNorm(use_running_average=True)(nn.Conv(6, (3, 3))(x)))
+        x = nn.max_pool(x, (2, 2), (2, 2)).reshape(len(x), -1)
+        x = nn.relu(nn.BatchNorm(use_running_average=True)(nn.Dense(7)(x)))
+        return nn.Dense(2)(x)
+
+
+def test_a_filter_whose_mean_with_others_is_read_stays():
+    model = Averaged()
+    x = SMALL.reshape(len(SMALL), -1)
+    assert prune(model, with_collapsed_filters(model, x), x).removed == {}
+
+
+def test_flax_own_layers_are_pruned_through_pooling_and_flattening():
+    model = ByHand()
+    variables = with_collapsed_filters(model, SMALL)
+    pruned = prune(model, variables, SMALL)
+    assert pruned.removed == collapsed(model, variables, SMALL)
+    before = returned(model, variables, SMALL)
+    assert jnp.max(jnp.abs(pruned.apply(SMALL) - before)) <= 1e-6 * jnp.max(jnp.abs(before))
+    rows = pruned.variables["params"]["Dense_0"]["kernel"].shape[0]
+    assert rows == 16 * pruned.widths["Conv_0"]

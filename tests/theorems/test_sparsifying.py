@@ -1,0 +1,77 @@
+"""Noise has the moments and the tail that it claims, and no noise goes above the bounds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from bnjax.theorems.sparsifying import (
+    cantelli_bound,
+    chebyshev_bound,
+    distance,
+    gaussian_noise,
+    pareto_noise,
+    two_point_noise,
+)
+
+NOISES = {"two_point": two_point_noise(), "pareto": pareto_noise(5.0), "gaussian": gaussian_noise()}
+DISTANCES = jnp.asarray([0.05, 0.3, 1.0, 2.0, 3.5])
+SAMPLES = 100_000
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_noise_has_mean_0_and_variance_1(kind):
+    for t in DISTANCES:
+        drawn = np.asarray(NOISES[kind].sample(jax.random.key(1), (SAMPLES,), t))
+        error = np.std(drawn) / np.sqrt(SAMPLES)
+        assert abs(np.mean(drawn)) < 5 * error
+        spread_of_squares = np.std(drawn**2) / np.sqrt(SAMPLES)
+        assert abs(np.mean(drawn**2) - 1) < 5 * spread_of_squares + 1e-6
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_noise_goes_as_far_as_its_tail_says(kind):
+    for t in DISTANCES:
+        hits = int(np.sum(np.asarray(NOISES[kind].sample(jax.random.key(2), (SAMPLES,), t)) >= t))
+        assert stats.binomtest(hits, SAMPLES, float(NOISES[kind].tail(t))).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_no_tail_is_above_cantellis_bound_and_that_not_above_chebyshevs(kind):
+    t = jnp.geomspace(1e-3, 1e3, 200)
+    assert jnp.all(NOISES[kind].tail(t) <= cantelli_bound(t))
+    assert jnp.all(cantelli_bound(t) <= chebyshev_bound(t))
+
+
+def test_the_two_point_noise_attains_the_bound_with_a_slope_that_tends_to_2():
+    t = jnp.geomspace(10, 1000, 5)
+    tail = NOISES["two_point"].tail
+    assert jnp.array_equal(tail(t), cantelli_bound(t))
+    slopes = jnp.diff(jnp.log(tail(t))) / jnp.diff(jnp.log(t))
+    assert jnp.all(jnp.abs(slopes + 2) < 0.01)
+
+
+def test_a_power_law_keeps_its_index_and_a_gaussian_has_none():
+    t = jnp.geomspace(1.5, 12, 5)
+    slopes = {kind: jnp.diff(jnp.log(NOISES[kind].tail(t))) / jnp.diff(jnp.log(t)) for kind in ("pareto", "gaussian")}
+    assert jnp.allclose(slopes["pareto"], -5, rtol=1e-12)
+    assert jnp.all(jnp.diff(slopes["gaussian"]) < -1)
+
+
+def test_a_step_crosses_the_border_where_the_noise_is_as_large_as_the_distance():
+    scale, rate, mean, deviation = 0.7, 0.3, -0.4, 2.5
+    t = float(distance(scale, rate, mean, deviation))
+    for noise, crosses in ((t * (1 + 1e-12), True), (t * (1 - 1e-12), False)):
+        assert (scale - rate * (mean + deviation * noise) <= 0) is crosses
+
+
+def test_where_no_distance_is_left_a_bound_says_nothing():
+    t = jnp.asarray([-3.0, 0.0, 0.5])
+    assert jnp.array_equal(chebyshev_bound(t), jnp.ones(3))
+    assert jnp.array_equal(cantelli_bound(t), jnp.asarray([1.0, 1.0, 0.8]))
+
+
+def test_a_power_law_without_variance_is_refused():
+    with pytest.raises(ValueError, match="above 2, got 2"):
+        pareto_noise(2.0)
