@@ -60,6 +60,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "vgg_a": VGGA,
     "vgg_a_narrow": partial(VGGA, width=8),
     "resnet18": partial(ResNet, RESNET18),
+    "resnet18_narrow": partial(ResNet, RESNET18, width=8),
     "resnet34": partial(ResNet, RESNET34),
     "resnet50": partial(ResNet, RESNET50, bottleneck=True),
     "densenet121": DenseNet,

@@ -36,13 +36,14 @@ def trained_and_observed(
     seed: int,
     advance: Callable[[str, dict[str, Any]], None],
     observe: Callable[[int, TrainState], Any],
+    start: TrainState | None = None,
 ) -> Observed:
     """Train one network, or go on from what a run under the same options left, and keep what is seen of every epoch.
 
     Args:
         config: the experiment's options; the run's folder lies in its `output`.
         name: of the run.
-        recipe, train_data, test_data, order, seed: as in `train`.
+        recipe, train_data, test_data, order, seed, start: as in `train`.
         advance: called with name and metrics after every epoch.
         observe: `(epoch, state) -> value`, something that JSON can hold.
 
@@ -77,6 +78,7 @@ def trained_and_observed(
             test_data,
             order=order,
             seed=seed,
+            start=start,
             directory=directory,
             report=partial(advance, name),
             observe=keep,

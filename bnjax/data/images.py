@@ -1,5 +1,6 @@
 """What is a data set here? Arrays of images and labels, with what to call them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -34,6 +35,19 @@ class LabelledImages(NamedTuple):
             return self
         name = f"subset: the first {count:,} of {self.name}"
         return self._replace(images=self.images[:count], labels=self.labels[:count], name=name)
+
+    def of_classes(self, classes: Iterable[int]) -> "LabelledImages":
+        """Return the images of some classes, as a subset by name; labels and number of classes stay.
+
+        Raises:
+            ValueError: there is no image of these classes.
+        """
+        wanted = sorted(classes)
+        chosen = np.isin(self.labels, wanted)
+        if not chosen.any():
+            raise ValueError(f"there need to be images of the classes {wanted}, got none in {self.name}")
+        name = f"classes {', '.join(map(str, wanted))} of {self.name}"
+        return self._replace(images=self.images[chosen], labels=self.labels[chosen], name=name)
 
     def resized(self, size: int) -> "LabelledImages":
         """Return the images resized to `size` × `size`, bilinearly.

@@ -1,0 +1,302 @@
+"""When does a network lose filters? Collapse along training against learning rate, optimizer and what comes before.
+
+    python -m experiments.filter_collapse
+    python -m experiments.filter_collapse --model resnet18_narrow
+    python -m experiments.filter_collapse --preset paper --data-dir DIR
+
+A filter, normalizer → ReLU, is collapsed if it is negative for all training images (running statistics): the ReLU
+passes nothing of it, and its scale and bias get no gradient. Networks are trained on half of the classes with weight
+decay on every parameter, from scratch, or from a network that was trained on the other half (fine-tuned), with batch
+normalization and with post-shifted batch normalization, from the same seeds on the same batches (arXiv 2001.11216).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from bnjax.data import LabelledImages, random_batches
+from bnjax.training import LossNotFiniteError, Recipe, TrainState
+from experiments.averages import left_out, over_seeds, paired_test
+from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
+from experiments.command import main, training_bar
+from experiments.networks import DataOptions, ModelName, NormalizerName, start_at_rate
+from experiments.observed import trained_and_observed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OptimizerName = Literal["sgd", "momentum", "adam"]
+Start = Literal["scratch", "fine_tuned"]
+OPTIMIZERS: tuple[OptimizerName, ...] = ("sgd", "momentum", "adam")
+KIND = ("optimizer", "learning_rate", "start", "normalizer")
+METRICS = ("collapsed", "test_accuracy", "train_loss")
+
+
+@dataclass(frozen=True)
+class Config(DataOptions):
+    """Count collapsed filters while networks are trained with several optimizers and learning rates."""
+
+    model: ModelName = "vgg_a_narrow"
+    """The network."""
+    normalizers: tuple[NormalizerName, ...] = ("batch_norm", "post_shifted_batch_norm")
+    """The normalizers to compare; the first is what the others are compared with."""
+    optimizers: tuple[OptimizerName, ...] = OPTIMIZERS
+    """SGD, SGD with momentum 0.9, and Adam."""
+    learning_rates: tuple[float, ...] = (0.01, 0.1, 0.5)
+    """Learning rates; Adam takes a tenth of them."""
+    starts: tuple[Start, ...] = ("scratch", "fine_tuned")
+    """Whether a network begins with random weights or with those that it learned on the other classes."""
+    weight_decay: float = 5e-4
+    """Weight decay of every parameter, added to its gradient, on scales and biases too."""
+    batch_size: int = 64
+    """Rows of a batch."""
+    epochs: int = 20
+    """Epochs of training, and of training on the other classes before."""
+    pretraining_rate: float = 0.05
+    """Learning rate, with momentum 0.9, of the training on the other classes."""
+    seeds: int = 3
+    """Runs of every kind, with the seeds seed, seed + 1, …"""
+
+    def smoke_sized(self) -> "Config":
+        """Return a run of seconds."""
+        small = dataclasses.replace(self, model="mlp", optimizers=("sgd",), learning_rates=(0.1, 10.0))
+        return dataclasses.replace(small, epochs=1, seeds=2, train_images=300, test_images=100)
+
+    def paper_sized(self) -> "Config":
+        """Return a run of the published kind: VGG-16 on CIFAR-10, all of it."""
+        return dataclasses.replace(self, dataset="cifar10", model="vgg16", batch_size=128, epochs=160)
+
+
+class _Half(NamedTuple):
+    """The training and the test images of one half of the classes."""
+
+    train: LabelledImages
+    test: LabelledImages
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train every kind of run from every seed and count its collapsed filters after every epoch."""
+    train_data, test_data = config.load(train=True), config.load(train=False)
+    middle = train_data.classes // 2
+    before, half = (
+        _Half(*(data.of_classes(classes) for data in (train_data, test_data)))
+        for classes in (range(middle), range(middle, train_data.classes))
+    )
+    recipes = {
+        (optimizer, name): Recipe(config.network(name, train_data.classes), _optimizer(optimizer, config.weight_decay))
+        for optimizer, name in product(OPTIMIZERS, config.normalizers)
+    }
+    kinds = list(product(config.optimizers, config.learning_rates, config.starts, config.normalizers))
+    fine_tuned = "fine_tuned" in config.starts
+    count = config.seeds * (len(kinds) + len(config.normalizers) * fine_tuned)
+    curves, runs, layers, bins, diverged = [], [], [], [], []
+    with training_bar(count * config.epochs) as advance:
+        for seed in range(config.seed, config.seed + config.seeds):
+            learned = {
+                name: _learned_before(config, name, recipes["momentum", name], before, seed, advance)
+                for name in config.normalizers
+                if fine_tuned
+            }
+            for optimizer, rate, start, name in kinds:
+                which = {**dict(zip(KIND, (optimizer, rate, start, name), strict=True)), "seed": seed}
+                recipe = recipes[optimizer, name]
+                state = start_at_rate(recipe, rate * (0.1 if optimizer == "adam" else 1.0), half.train.images, seed)
+                if start == "fine_tuned":
+                    state = state._replace(params=learned[name].params, stats=learned[name].stats)
+                try:
+                    trained, seen = trained_and_observed(
+                        config,
+                        "-".join(map(str, which.values())),
+                        recipe,
+                        *half,
+                        order=random_batches,
+                        seed=seed,
+                        start=state,
+                        advance=advance,
+                        observe=partial(_observed, config, recipe, half.train),
+                    )
+                except LossNotFiniteError as error:
+                    diverged.append({**which, "reason": str(error)})
+                    continue
+                shares = [collapsed_share(row["layers"]) for row in seen]
+                curves += [
+                    {**which, **history, "collapsed": share}
+                    for share, history in zip(shares[1:], trained.history, strict=True)
+                ]
+                runs.append({**which, **trained.history[-1], "collapsed": shares[-1]})
+                layers += [{**which, **row, "share": row["collapsed"] / row["filters"]} for row in seen[-1]["layers"]]
+                bins += [{**which, **row} for row in seen[-1]["histograms"]]
+    if not runs:
+        raise LossNotFiniteError(f"every run diverged, the first as {diverged[0]['reason']}")
+    return {
+        "table": over_seeds(runs, KIND, METRICS),
+        "tests": _tests(config, runs),
+        "curves": over_seeds(curves, (*KIND, "epoch"), METRICS),
+        "layers": over_seeds(layers, (*KIND, "layer", "name", "filters"), ("share",)),
+        "histograms": over_seeds(bins, (*KIND, "quantity", "at"), ("share",)),
+        "runs": runs,
+        "diverged": diverged,
+        "data": f"{half.train.name}; tested on {half.test.name}",
+    }
+
+
+def _optimizer(kind: OptimizerName, weight_decay: float) -> optax.GradientTransformation:
+    """Return an optimizer whose learning rate is in its state; the decay is added to the gradient."""
+    steps = {"sgd": optax.sgd, "momentum": partial(optax.sgd, momentum=0.9), "adam": optax.adam}[kind]
+
+    def decayed(learning_rate: float) -> optax.GradientTransformation:
+        return optax.chain(optax.add_decayed_weights(weight_decay), steps(learning_rate))
+
+    return optax.inject_hyperparams(decayed)(learning_rate=0.0)
+
+
+def _learned_before(
+    config: Config, name: NormalizerName, recipe: Recipe, data: _Half, seed: int, advance: Callable[..., None]
+) -> TrainState:
+    """Return the state of a network that was trained on the other classes."""
+    run_name = f"before-{name}-{seed}"
+    return config.trained(
+        recipe,
+        *data,
+        seed=seed,
+        start=start_at_rate(recipe, config.pretraining_rate, data.train.images, seed),
+        directory=config.checkpoints_of(run_name),
+        report=partial(advance, run_name),
+    ).state
+
+
+def _observed(config: Config, recipe: Recipe, data: LabelledImages, epoch: int, state: TrainState) -> dict[str, Any]:
+    """Return how many filters of each layer are collapsed; at the end also how margins and scales are distributed."""
+    found = filters(recipe.model, state, jnp.asarray(data.images))
+    return {
+        "layers": collapsed_by_layer(found),
+        "histograms": histograms(found) if epoch == config.epochs else [],
+    }
+
+
+def _tests(config: Config, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Compare, seed by seed: normalizers, beginnings, the largest and the smallest rate, optimizers."""
+    first, *others = config.normalizers
+    smallest, largest = min(config.learning_rates), max(config.learning_rates)
+    tests = []
+
+    def compare(key: str, one: Any, against: Any, same: tuple[Any, ...], measure: str, claim: str) -> None:
+        fixed = dict(zip([other for other in KIND if other != key], same, strict=True))
+        chosen = [
+            {**row, "normalizer": str(row[key])} for row in runs if all(row[name] == at for name, at in fixed.items())
+        ]
+        found = paired_test(chosen, str(one), str(against), measure, claim, seeds=config.seeds)
+        tests.append({**found, "measure": f"{measure}: {', '.join(map(str, same))}"})
+
+    for same in product(config.optimizers, config.learning_rates, config.starts):
+        for name in others:
+            compare("normalizer", name, first, same, "collapsed", "smaller")
+            compare("normalizer", name, first, same, "test_accuracy", "not smaller")
+    if "fine_tuned" in config.starts and "scratch" in config.starts:
+        for optimizer, rate in product(config.optimizers, config.learning_rates):
+            compare("start", "fine_tuned", "scratch", (optimizer, rate, first), "collapsed", "larger")
+    if smallest < largest:
+        for optimizer, start in product(config.optimizers, config.starts):
+            compare("learning_rate", largest, smallest, (optimizer, start, first), "collapsed", "larger")
+    if "adam" in config.optimizers and "sgd" in config.optimizers:
+        for rate, start in product(config.learning_rates, config.starts):
+            compare("optimizer", "adam", "sgd", (rate, start, first), "collapsed", "larger")
+    return tests
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return shares that are none; how many filters collapse is a result, not a check."""
+    return [
+        f"{row['normalizer']}, {row['optimizer']}, rate {row['learning_rate']:g}, {row['start']}: a share of "
+        f"{row['collapsed']:g} is collapsed"
+        for row in results["table"]
+        if not 0 <= row["collapsed"] <= 1
+    ]
+
+
+def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return shares and accuracies; the comparisons are in `tests.csv`."""
+    return results["table"]
+
+
+def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
+    """Draw collapsed share and accuracy against the learning rate, the share along training, and the distributions."""
+    from bnjax.reporting.figures import lines
+
+    caption = (
+        f"{results['data']}; {config['model']}, {config['epochs']} epochs in batches of {config['batch_size']}, weight "
+        f"decay {config['weight_decay']:g}; Adam at a tenth of the rate; mean and standard deviation over "
+        f"{config['seeds']} seeds from {config['seed']}{left_out(results)}"
+    )
+    series = "normalizer, start"
+
+    def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**row, series: f"{row['normalizer']}, {row['start'].replace('_', ' ')}"} for row in rows]
+
+    drawn = {
+        measure: lines(
+            labelled(results["table"]),
+            x="learning_rate",
+            y=measure,
+            spread=f"{measure}_std",
+            series=series,
+            panels="optimizer",
+            log_x=True,
+            x_label="learning rate",
+            y_label=label,
+            title=title,
+            caption=caption,
+        )
+        for measure, label, title in (
+            ("collapsed", "collapsed share of the filters", "How many filters are lost"),
+            ("test_accuracy", "test accuracy, running statistics", "And what becomes of the accuracy"),
+        )
+    }
+    for start in config["starts"]:
+        own = [row for row in results["curves"] if row["start"] == start]
+        drawn[f"curves_{start}"] = lines(
+            [{**row, "normalizer, rate": f"{row['normalizer']}, {row['learning_rate']:g}"} for row in own],
+            x="epoch",
+            y="collapsed",
+            spread="collapsed_std",
+            series="normalizer, rate",
+            panels="optimizer",
+            y_label="collapsed share of the filters",
+            title=f"Filters that are lost along training ({start.replace('_', ' ')})",
+            caption=caption,
+        )
+    for quantity, label in (("margin", "largest pre-activation of a filter"), ("scale", "scale γ of a filter")):
+        largest = max(config["learning_rates"])
+        own = [row for row in results["histograms"] if (row["quantity"], row["learning_rate"]) == (quantity, largest)]
+        if own:
+            drawn[quantity] = lines(
+                labelled(own),
+                x="at",
+                y="share",
+                series=series,
+                panels="optimizer",
+                x_label=f"{label} (the outermost bins hold what is beyond)",
+                y_label="share of the filters",
+                title=f"How {quantity}s are distributed at the largest learning rate",
+                caption=caption,
+            )
+    return drawn
+
+
+if __name__ == "__main__":
+    main(
+        run,
+        Config,
+        name="experiments.filter_collapse",
+        figures=figures,
+        failures=failures,
+        summary=summary,
+        x64=False,
+        sooner=True,
+    )
