@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from bnjax.data import LabelledImages, random_batches
+from bnjax.data import LabelledImages
 from bnjax.training import LossNotFiniteError, Recipe, TrainState
 from experiments.averages import left_out, over_seeds, paired_test
 from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
 from experiments.command import main, training_bar
 from experiments.networks import DataOptions, ModelName, NormalizerName, start_at_rate
 from experiments.observed import trained_and_observed
+from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,10 +55,12 @@ class Config(DataOptions):
     """Whether a network begins with random weights or with those that it learned on the other classes."""
     weight_decay: float = 5e-4
     """Weight decay of every parameter, added to its gradient, on scales and biases too."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Rows of a batch."""
-    epochs: int = 20
-    """Epochs of training, and of training on the other classes before."""
+    epochs: int = 5
+    """Stretches of training, and of training on the other classes before; filters are counted after each."""
+    stretch: int = 40
+    """Steps of a stretch."""
     pretraining_rate: float = 0.05
     """Learning rate, with momentum 0.9, of the training on the other classes."""
     seeds: int = 3
@@ -65,12 +68,13 @@ class Config(DataOptions):
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
-        small = dataclasses.replace(self, model="mlp", optimizers=("sgd",), learning_rates=(0.1, 10.0))
+        small = dataclasses.replace(self, model="mlp", optimizers=("sgd",), learning_rates=(0.1, 10.0), stretch=5)
         return dataclasses.replace(small, epochs=1, seeds=2, train_images=300, test_images=100)
 
     def paper_sized(self) -> "Config":
         """Return a run of the published kind: VGG-16 on CIFAR-10, all of it."""
-        return dataclasses.replace(self, dataset="cifar10", model="vgg16", batch_size=128, epochs=160)
+        published = dataclasses.replace(self, dataset="cifar10", model="vgg16", batch_size=128)
+        return dataclasses.replace(published, epochs=160, stretch=195)
 
 
 class _Half(NamedTuple):
@@ -115,7 +119,7 @@ def run(config: Config) -> dict[str, Any]:
                         "-".join(map(str, which.values())),
                         recipe,
                         *half,
-                        order=random_batches,
+                        order=partial(stretch_of_batches, config.stretch),
                         seed=seed,
                         start=state,
                         advance=advance,
@@ -126,7 +130,7 @@ def run(config: Config) -> dict[str, Any]:
                     continue
                 shares = [collapsed_share(row["layers"]) for row in seen]
                 curves += [
-                    {**which, **history, "collapsed": share}
+                    {**which, **history, "collapsed": share, "step": history["epoch"] * config.stretch}
                     for share, history in zip(shares[1:], trained.history, strict=True)
                 ]
                 runs.append({**which, **trained.history[-1], "collapsed": shares[-1]})
@@ -137,7 +141,7 @@ def run(config: Config) -> dict[str, Any]:
     return {
         "table": over_seeds(runs, KIND, METRICS),
         "tests": _tests(config, runs),
-        "curves": over_seeds(curves, (*KIND, "epoch"), METRICS),
+        "curves": over_seeds(curves, (*KIND, "step"), METRICS),
         "layers": over_seeds(layers, (*KIND, "layer", "name", "filters"), ("share",)),
         "histograms": over_seeds(bins, (*KIND, "quantity", "at"), ("share",)),
         "runs": runs,
@@ -164,6 +168,7 @@ def _learned_before(
     return config.trained(
         recipe,
         *data,
+        order=partial(stretch_of_batches, config.stretch),
         seed=seed,
         start=start_at_rate(recipe, config.pretraining_rate, data.train.images, seed),
         directory=config.checkpoints_of(run_name),
@@ -229,10 +234,11 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     """Draw collapsed share and accuracy against the learning rate, the share along training, and the distributions."""
     from bnjax.reporting.figures import lines
 
+    steps = config["epochs"] * config["stretch"]
     caption = (
-        f"{results['data']}; {config['model']}, {config['epochs']} epochs in batches of {config['batch_size']}, weight "
-        f"decay {config['weight_decay']:g}; Adam at a tenth of the rate; mean and standard deviation over "
-        f"{config['seeds']} seeds from {config['seed']}{left_out(results)}"
+        f"{results['data']}; {config['model']}, {steps} steps of {config['batch_size']} rows, weight decay "
+        f"{config['weight_decay']:g}; Adam at a tenth of the rate; mean and standard deviation over {config['seeds']} "
+        f"seeds from {config['seed']}{left_out(results)}"
     )
     series = "normalizer, start"
 
@@ -262,11 +268,12 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
         own = [row for row in results["curves"] if row["start"] == start]
         drawn[f"curves_{start}"] = lines(
             [{**row, "normalizer, rate": f"{row['normalizer']}, {row['learning_rate']:g}"} for row in own],
-            x="epoch",
+            x="step",
             y="collapsed",
             spread="collapsed_std",
             series="normalizer, rate",
             panels="optimizer",
+            x_label="training step",
             y_label="collapsed share of the filters",
             title=f"Filters that are lost along training ({start.replace('_', ' ')})",
             caption=caption,

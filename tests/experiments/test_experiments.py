@@ -62,6 +62,16 @@ COLUMNS = {
     "experiments.trained_statements": {"epoch", "statement", "form", "features", "worst", "violated_share", "holds"},
     "experiments.noisy_batch_norm": {"normalizer", "step", "train_loss", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.smoothness_report": {"experiment", "normalizer", "measure", "claim", "found"},
+    "experiments.filter_collapse": {
+        "optimizer",
+        "learning_rate",
+        "start",
+        "normalizer",
+        "collapsed",
+        "collapsed_std",
+        "test_accuracy",
+        "seeds",
+    },
     "experiments.sparsifying_probability": {
         "noise",
         "rate",
@@ -204,6 +214,11 @@ def test_every_part_is_reported_for_every_normalizer_and_kind_of_batch(name, smo
             "sparsifying_probability",
             {"noise": "gaussian", "rate": 1.0, "scale": 2.0, "hits": 90, "steps": 100, "tail": 0.02, "cantelli": 0.2}
             | {"holds": False, "as_derived": True},
+        ),
+        (
+            "filter_collapse",
+            {"normalizer": "batch_norm", "optimizer": "sgd", "learning_rate": 0.1, "start": "scratch"}
+            | {"collapsed": 1.5},
         ),
         ("linear_part", {"model": "lenet_v1", "recipe": "adam", "normalizer": "batch_norm", "ratio": 1e-9}),
     ],

@@ -1,0 +1,123 @@
+"""Collapsed filters are counted on all training images, and every kind of run starts where it says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from bnjax.data import digits
+from bnjax.measurements import filter_margins
+from bnjax.models import MLP
+from bnjax.normalizers import batch_norm
+from bnjax.training import LossNotFiniteError, initial_state
+from experiments import filter_collapse
+from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = MLP(norm=batch_norm())
+    images = jnp.asarray(digits(train=False).images[:70])
+    state = initial_state(model, optax.sgd(0.1), jax.random.key(0), images)
+    bias = jnp.where(jnp.arange(64) % 4 == 0, -30.0, 0.0)
+    params = {**state.params, "Normalization_0": {**state.params["Normalization_0"], "bias": bias}}
+    return model, state._replace(params=params), images
+
+
+def test_margins_are_those_of_all_images_at_running_statistics(network):
+    model, state, images = network
+    variables = {"params": state.params, "batch_stats": state.stats}
+    whole = filter_margins(model, variables, images, mode="running")
+    found = filters(model, state, images)
+    assert list(found) == list(whole)
+    for name, margin in whole.items():
+        np.testing.assert_allclose(found[name]["margin"], margin, rtol=1e-5)
+        np.testing.assert_array_equal(found[name]["scale"], state.params[name]["scale"])
+
+
+def test_the_share_is_that_of_all_filters_and_the_histograms_hold_each_once(network):
+    found = filters(*network)
+    layers = collapsed_by_layer(found)
+    assert layers[0]["collapsed"] == sum(margin < 0 for margin in found["Normalization_0"]["margin"]) >= 16
+    assert collapsed_share(layers) == sum(row["collapsed"] for row in layers) / sum(row["filters"] for row in layers)
+    rows = histograms(found)
+    for quantity in ("margin", "scale"):
+        assert sum(row["share"] for row in rows if row["quantity"] == quantity) == pytest.approx(1)
+    lowest = min((row for row in rows if row["quantity"] == "margin"), key=lambda row: row["at"])
+    assert lowest["share"] >= 16 / sum(row["filters"] for row in layers)
+
+
+@pytest.mark.parametrize("kind", filter_collapse.OPTIMIZERS)
+def test_weight_decay_acts_on_scales_and_biases_too(kind):
+    params = {"scale": jnp.ones(3), "bias": -jnp.ones(3), "kernel": jnp.ones((2, 3))}
+    optimizer = filter_collapse._optimizer(kind, 0.5)
+    state = optimizer.init(params)
+    state = state._replace(hyperparams={"learning_rate": jnp.float32(0.1)})
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
+    step = 0.1 if kind == "adam" else 0.05  # Adam's steps have the size of the rate, whatever the gradient's is.
+    for key, sign in (("scale", 1), ("bias", -1), ("kernel", 1)):
+        np.testing.assert_allclose(updates[key], -sign * step, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    config = filter_collapse.Config(
+        model="mlp",
+        optimizers=("sgd",),
+        learning_rates=(0.05, 1e30),
+        epochs=2,
+        stretch=5,
+        seeds=2,
+        train_images=400,
+        test_images=100,
+        output=tmp_path_factory.mktemp("collapse"),
+    )
+    return config, filter_collapse.run(config)
+
+
+def test_every_kind_that_ends_has_its_row_and_what_diverges_is_named(record):
+    config, results = record
+    kinds = {(row["start"], row["normalizer"], row["learning_rate"]) for row in results["table"]}
+    assert kinds == {(start, name, 0.05) for start in config.starts for name in config.normalizers}
+    assert {row["learning_rate"] for row in results["diverged"]} == {1e30}
+    rates = [row for row in results["tests"] if row["normalizer"] == "1e+30"]
+    assert rates
+    assert all(row["found"] == "not tested" for row in rates)
+
+
+def test_what_was_learned_before_is_where_fine_tuning_starts(record):
+    _, results = record
+    accuracy = {
+        start: np.mean([row["test_accuracy"] for row in results["runs"] if row["start"] == start])
+        for start in ("scratch", "fine_tuned")
+    }
+    assert accuracy["scratch"] != accuracy["fine_tuned"]
+    assert "classes 5, 6, 7, 8, 9 of " in results["data"]
+
+
+def test_a_run_that_was_finished_is_not_made_again(record, monkeypatch):
+    config, results = record
+    made = []
+
+    def noted(*arguments):
+        made.append(arguments)
+        return filters(*arguments)
+
+    monkeypatch.setattr(filter_collapse, "filters", noted)
+    assert filter_collapse.run(config)["table"] == results["table"]
+    assert len(made) == len(results["diverged"])  # At the start of those that have no end.
+
+
+def test_an_experiment_of_which_every_run_diverges_says_so(tmp_path):
+    config = filter_collapse.Config(
+        model="mlp",
+        learning_rates=(1e30,),
+        starts=("scratch",),
+        optimizers=("sgd",),
+        epochs=1,
+        stretch=1,
+        output=tmp_path,
+    )
+    with pytest.raises(LossNotFiniteError, match="every run diverged"):
+        filter_collapse.run(config)
