@@ -93,7 +93,9 @@ def run(config: Config) -> dict[str, Any]:
         for classes in (range(middle), range(middle, train_data.classes))
     )
     recipes = {
-        (optimizer, name): Recipe(config.network(name, train_data.classes), _optimizer(optimizer, config.weight_decay))
+        (optimizer, name): Recipe(
+            config.network(name, train_data.classes), decaying_optimizer(optimizer, config.weight_decay)
+        )
         for optimizer, name in product(OPTIMIZERS, config.normalizers)
     }
     kinds = list(product(config.optimizers, config.learning_rates, config.starts, config.normalizers))
@@ -150,7 +152,7 @@ def run(config: Config) -> dict[str, Any]:
     }
 
 
-def _optimizer(kind: OptimizerName, weight_decay: float) -> optax.GradientTransformation:
+def decaying_optimizer(kind: OptimizerName, weight_decay: float) -> optax.GradientTransformation:
     """Return an optimizer whose learning rate is in its state; the decay is added to the gradient."""
     steps = {"sgd": optax.sgd, "momentum": partial(optax.sgd, momentum=0.9), "adam": optax.adam}[kind]
 

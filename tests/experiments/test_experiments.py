@@ -62,6 +62,17 @@ COLUMNS = {
     "experiments.trained_statements": {"epoch", "statement", "form", "features", "worst", "violated_share", "holds"},
     "experiments.noisy_batch_norm": {"normalizer", "step", "train_loss", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.smoothness_report": {"experiment", "normalizer", "measure", "claim", "found"},
+    "experiments.collapse_recovery": {"normalizer", "step", "collapsed", "recovered", "test_accuracy", "seeds"},
+    "experiments.dead_region": {
+        "normalizer",
+        "activation",
+        "margin",
+        "gradient_norm",
+        "eigenvalue_max",
+        "eigenvalue_min",
+        "dead",
+        "seeds",
+    },
     "experiments.filter_collapse": {
         "optimizer",
         "learning_rate",
@@ -214,6 +225,11 @@ def test_every_part_is_reported_for_every_normalizer_and_kind_of_batch(name, smo
             "sparsifying_probability",
             {"noise": "gaussian", "rate": 1.0, "scale": 2.0, "hits": 90, "steps": 100, "tail": 0.02, "cantelli": 0.2}
             | {"holds": False, "as_derived": True},
+        ),
+        (
+            "dead_region",
+            {"normalizer": "batch_norm", "activation": "relu", "margin": -0.5, "dead": True}
+            | {"gradient_norm_max": 1e-20, "hessian_max": 0.0},
         ),
         (
             "filter_collapse",

@@ -1,5 +1,7 @@
 """Collapsed filters are counted on all training images, and every kind of run starts where it says."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,10 +53,10 @@ def test_the_share_is_that_of_all_filters_and_the_histograms_hold_each_once(netw
 @pytest.mark.parametrize("kind", filter_collapse.OPTIMIZERS)
 def test_weight_decay_acts_on_scales_and_biases_too(kind):
     params = {"scale": jnp.ones(3), "bias": -jnp.ones(3), "kernel": jnp.ones((2, 3))}
-    optimizer = filter_collapse._optimizer(kind, 0.5)
-    state = optimizer.init(params)
+    optimizer = filter_collapse.decaying_optimizer(kind, 0.5)
+    state: Any = optimizer.init(params)
     state = state._replace(hyperparams={"learning_rate": jnp.float32(0.1)})
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)
+    updates: Any = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)[0]
     step = 0.1 if kind == "adam" else 0.05  # Adam's steps have the size of the rate, whatever the gradient's is.
     for key, sign in (("scale", 1), ("bias", -1), ("kernel", 1)):
         np.testing.assert_allclose(updates[key], -sign * step, rtol=1e-4)

@@ -1,0 +1,159 @@
+"""What do gradient and curvature of a loss in a filter's scale and bias do at the border of the dead region?
+
+    python -m experiments.dead_region
+
+One filter `act(γx̂ + β)` (`+ α` with post-shifted batch normalization) in front of a softmax cross-entropy, x̂ a batch
+of standardized Gaussian numbers, γ = 1. The bias β is moved, so that the margin γ max x̂ + β goes from dead to live:
+below 0 batch normalization and a ReLU leave nothing of gradient and Hessian in (γ, β), exactly; a leaky ReLU of slope a
+leaves what the linear unit a·z has; and the constant shift α moves the border to -α (docs/theory.md, F1 and F3).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from bnjax.normalizers import Normalizer, batch_norm, post_shifted_batch_norm
+from experiments.command import Options, main
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Measure gradient and Hessian of a loss in (γ, β) of one filter, from the dead region to the live side."""
+
+    least: ClassVar[Mapping[str, int]] = {**Options.least, "rows": 3, "margins": 3}
+
+    rows: int = 256
+    """Rows of a batch."""
+    margins: int = 41
+    """Margins from -1 to 1; an odd number has the border among them."""
+    slope: float = 0.1
+    """Slope of the leaky ReLU below 0."""
+    shift: float = 0.1
+    """The constant shift α of post-shifted batch normalization."""
+    seeds: int = 10
+    """Batches and heads, with the seeds seed, seed + 1, …"""
+
+    def smoke_sized(self) -> "Config":
+        """Return a run of seconds."""
+        return dataclasses.replace(self, margins=5, seeds=2)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Measure every normalizer, activation and margin on every batch."""
+    normalizers = {
+        "batch_norm": batch_norm(epsilon=0.0),
+        "post_shifted_batch_norm": post_shifted_batch_norm(shift=config.shift, epsilon=0.0),
+    }
+    activations: dict[str, Callable[[Array], Array]] = {
+        "relu": jax.nn.relu,
+        "leaky_relu": lambda z: jax.nn.leaky_relu(z, config.slope),
+    }
+    margins = np.linspace(-1, 1, config.margins)
+    keys = jnp.stack([jax.random.key(seed) for seed in range(config.seed, config.seed + config.seeds)])
+    table = []
+    for (name, normalizer), (activation_name, activation) in product(normalizers.items(), activations.items()):
+        gradients, hessians = jax.device_get(_derivatives(normalizer, activation, config.rows, keys, margins))
+        norms, eigenvalues = np.linalg.norm(gradients, axis=-1), np.linalg.eigvalsh(hessians)
+        table += [
+            {"normalizer": name, "activation": activation_name, "margin": float(margin)}
+            | {"gradient_norm": float(norm.mean()), "gradient_norm_std": float(norm.std())}
+            | {"gradient_norm_max": float(norm.max()), "hessian_max": float(np.abs(values).max())}
+            | {"eigenvalue_max": float(values[:, 1].mean()), "eigenvalue_max_std": float(values[:, 1].std())}
+            | {"eigenvalue_min": float(values[:, 0].mean()), "eigenvalue_min_std": float(values[:, 0].std())}
+            | {"dead": bool(margin + (config.shift if name == "post_shifted_batch_norm" else 0.0) < 0)}
+            | {"seeds": config.seeds}
+            for margin, norm, values in zip(margins, norms.T, eigenvalues.swapaxes(0, 1), strict=True)
+        ]
+    return {"table": table}
+
+
+def _derivatives(
+    normalizer: Normalizer, activation: Callable[[Array], Array], rows: int, keys: Array, margins: np.ndarray
+) -> tuple[Array, Array]:
+    """Return gradient and Hessian in (γ, β), (seeds, margins, 2) and (seeds, margins, 2, 2)."""
+
+    def of(key: Array, margin: Array) -> tuple[Array, Array]:
+        feature_key, head_key, other_key, label_key = jax.random.split(key, 4)
+        x = jax.random.normal(feature_key, (rows, 1))
+        weights, others = jax.random.normal(head_key, (CLASSES,)), jax.random.normal(other_key, (rows, CLASSES))
+        labels = jax.random.randint(label_key, (rows,), 0, CLASSES)
+        params, stats = normalizer.init(x)
+        plain, _ = batch_norm(epsilon=0.0).apply({"scale": jnp.ones(1), "bias": jnp.zeros(1)}, {**stats}, x)
+
+        def loss(scale_and_bias: Array) -> Array:
+            scale, bias = scale_and_bias
+            moved = {**params, "scale": scale[None], "bias": bias[None]}
+            z, _ = normalizer.apply(moved, stats, x)
+            logits = activation(z) * weights + others
+            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+        at = jnp.stack([jnp.ones(()), margin - jnp.max(plain)])
+        return jax.grad(loss)(at), jax.hessian(loss)(at)
+
+    return jax.jit(jax.vmap(jax.vmap(of, (None, 0)), (0, None)))(keys, jnp.asarray(margins))
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Return dead filters with a derivative behind a ReLU, and filters without any that are not dead."""
+    return [
+        f"{row['normalizer']}, {row['activation']}, margin {row['margin']:g}: gradient {row['gradient_norm_max']:.1e}, "
+        f"Hessian {row['hessian_max']:.1e}"
+        for row in results["table"]
+        # At the border itself the derivative is a convention, and rounding decides on which side a filter is.
+        if abs(row["margin"]) > 1e-9
+        and (row["dead"] and row["activation"] == "relu") != (row["gradient_norm_max"] == row["hessian_max"] == 0)
+    ]
+
+
+def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows at five margins from one end to the other."""
+    margins = sorted({row["margin"] for row in results["table"]})
+    shown = {margins[round(place * (len(margins) - 1) / 4)] for place in range(5)}
+    keys = ("normalizer", "activation", "margin", "gradient_norm", "eigenvalue_min", "eigenvalue_max", "seeds")
+    return [{key: row[key] for key in keys} for row in results["table"] if row["margin"] in shown]
+
+
+def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
+    """Draw the gradient's length and the Hessian's eigenvalues against the margin."""
+    from bnjax.reporting.figures import lines
+
+    caption = (
+        f"one filter of {config['rows']} Gaussian rows in front of a cross-entropy of {CLASSES} classes, γ = 1; slope "
+        f"of the leaky ReLU {config['slope']:g}, shift α = {config['shift']:g}; mean and standard deviation over "
+        f"{config['seeds']} seeds from {config['seed']}; float64, ε = 0"
+    )
+    rows = [{**row, "unit": f"{row['normalizer']}, {row['activation']}"} for row in results["table"]]
+    return {
+        measure: lines(
+            rows,
+            x="margin",
+            y=measure,
+            spread=f"{measure}_std",
+            series="unit",
+            x_label="margin γ max x̂ + β (dead below 0)",
+            y_label=label,
+            title=title,
+            caption=caption,
+        )
+        for measure, label, title in (
+            ("gradient_norm", "‖∇L‖ in (γ, β)", "The gradient ends at the border of the dead region"),
+            ("eigenvalue_max", "largest eigenvalue of ∇²L in (γ, β)", "And so does the curvature"),
+        )
+    }
+
+
+if __name__ == "__main__":
+    main(run, Config, name="experiments.dead_region", figures=figures, failures=failures, summary=summary)
