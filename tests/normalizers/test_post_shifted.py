@@ -1,7 +1,11 @@
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bnjax.models import MLP, ResNet
 from bnjax.normalizers import batch_norm, post_shifted_batch_norm
 from tests.comparison import assert_close
 from tests.normalizers.cases import compiled, drawn_like, features
@@ -35,3 +39,31 @@ def test_with_scale_and_bias_decayed_the_output_is_the_shift():
     params, stats = normalizer.init(x)
     decayed = {name: jnp.zeros_like(vector) for name, vector in params.items()}
     np.testing.assert_array_equal(compiled(normalizer, decayed, stats, x)[0], np.full(x.shape, 0.1))
+
+
+def shifted(variables, by):
+    """Return variables with a number added to the bias of every normalizer."""
+
+    def moved(path, leaf):
+        of_normalizer = path[-2].key.startswith("Normalization") and path[-1].key == "bias"
+        return leaf + by if of_normalizer else leaf
+
+    return {**variables, "params": jax.tree_util.tree_map_with_path(moved, variables["params"])}
+
+
+@both_modes
+@pytest.mark.parametrize("network", [partial(MLP, (5, 4)), partial(ResNet, (1, 1), width=2)], ids=["mlp", "resnet"])
+def test_every_network_of_the_one_is_a_network_of_the_other_and_back(network, mode):
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4, 4, 1)))
+    plain, post_shifted = network(norm=batch_norm()), network(norm=post_shifted_batch_norm(shift=0.3))
+    generator = np.random.default_rng(1)
+    variables = jax.tree.map(
+        lambda leaf: jnp.asarray(generator.uniform(0.1, 1.0, leaf.shape)),
+        jax.jit(plain.init)(jax.random.key(0), images),
+    )
+    apply = partial(jax.jit, static_argnums=0)(
+        lambda model, variables: model.apply(variables, images, mode=mode, mutable=["batch_stats"])[0]
+    )
+    assert_close(apply(post_shifted, shifted(variables, -0.3)), apply(plain, variables))
+    assert_close(apply(plain, shifted(variables, 0.3)), apply(post_shifted, variables))
+    assert jnp.max(jnp.abs(apply(post_shifted, variables) - apply(plain, variables))) > 1e-3
