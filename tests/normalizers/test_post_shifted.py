@@ -57,10 +57,8 @@ def test_every_network_of_the_one_is_a_network_of_the_other_and_back(network, mo
     images = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4, 4, 1)))
     plain, post_shifted = network(norm=batch_norm()), network(norm=post_shifted_batch_norm(shift=0.3))
     generator = np.random.default_rng(1)
-    variables = jax.tree.map(
-        lambda leaf: jnp.asarray(generator.uniform(0.1, 1.0, leaf.shape)),
-        jax.jit(plain.init)(jax.random.key(0), images),
-    )
+    initial = jax.jit(plain.init)(jax.random.key(0), images)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(generator.uniform(0.1, 1.0, leaf.shape)), initial)
     apply = partial(jax.jit, static_argnums=0)(
         lambda model, variables: model.apply(variables, images, mode=mode, mutable=["batch_stats"])[0]
     )
