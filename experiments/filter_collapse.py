@@ -49,7 +49,7 @@ class Config(DataOptions):
     """The normalizers to compare; the first is what the others are compared with."""
     optimizers: tuple[OptimizerName, ...] = OPTIMIZERS
     """SGD, SGD with momentum 0.9, and Adam."""
-    learning_rates: tuple[float, ...] = (0.01, 0.1, 0.5)
+    learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
     """Learning rates; Adam takes a tenth of them."""
     starts: tuple[Start, ...] = ("scratch", "fine_tuned")
     """Whether a network begins with random weights or with those that it learned on the other classes."""
@@ -57,9 +57,9 @@ class Config(DataOptions):
     """Weight decay of every parameter, added to its gradient, on scales and biases too."""
     batch_size: int = 32
     """Rows of a batch."""
-    epochs: int = 5
+    epochs: int = 4
     """Stretches of training, and of training on the other classes before; filters are counted after each."""
-    stretch: int = 40
+    stretch: int = 30
     """Steps of a stretch."""
     pretraining_rate: float = 0.05
     """Learning rate, with momentum 0.9, of the training on the other classes."""

@@ -15,8 +15,9 @@ from bnjax.compilation import jit_once
 from bnjax.measurements.collapse import NORMALIZATIONS, filter_margins
 
 Around = Callable[[nn.Module, str, Array, Callable[[Array], Array]], Array]
-# By how much outputs may differ, relative to the largest of them: sums that lose terms of 0 may round otherwise.
-TOLERANCE = 1e-6
+# By how much outputs may differ, relative to the largest of them, or else by so many roundings of their dtype: sums
+# that lose terms of 0 may round otherwise.
+TOLERANCE, ROUNDINGS = 1e-6, 100
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def prune(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **opti
     A filter goes if its normalizer stands directly behind a layer with a kernel and directly before a ReLU
     (`before_relu`), and if all that reads it are layers with a kernel, which lose its rows. What is read by something
     else, a residual sum say, stays; and of a layer whose filters are all collapsed one stays. Outputs are compared
-    before and after: they agree to `TOLERANCE`.
+    before and after: relative to the largest they agree to 1e-6, or in low precision to 100 roundings.
 
     Args:
         model: any linen module whose layers with a kernel have their `features` as an attribute, as `nn.Dense`,
@@ -166,7 +167,8 @@ def _sliced(variables: Mapping[str, Any], removals: Sequence[_Removal]) -> dict[
 
 def _agree(outputs: Any, others: Any) -> bool:
     def same(one: Array, other: Array) -> bool:
-        return one.shape == other.shape and bool(jnp.max(jnp.abs(one - other)) <= TOLERANCE * jnp.max(jnp.abs(other)))
+        allowed = max(TOLERANCE, ROUNDINGS * float(jnp.finfo(other.dtype).eps))
+        return one.shape == other.shape and bool(jnp.max(jnp.abs(one - other)) <= allowed * jnp.max(jnp.abs(other)))
 
     return all(jax.tree.leaves(jax.tree.map(same, outputs, others)))
 

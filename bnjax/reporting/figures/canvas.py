@@ -37,7 +37,7 @@ ROUNDING = 1e-12
 def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
     """Writes each figure as ``<name>.png`` (150 dpi) and ``<name>.svg``, each file whole or not at all.
 
-    The same figure gives the same bytes: no date is written.
+    The same figure gives the same bytes: no date is written. Both files have one layout, which is fixed by the first.
 
     Returns:
         The paths, in the order of the figures.
@@ -49,6 +49,7 @@ def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
             metadata = {"Date": None} if kind == "svg" else None
             with replacing(path) as temporary:
                 figures[path.stem].savefig(temporary, format=kind, dpi=150, metadata=metadata)
+            figures[path.stem].set_layout_engine("none")
     return paths
 
 
