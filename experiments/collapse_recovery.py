@@ -22,8 +22,7 @@ from bnjax.training import Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test
 from experiments.collapsed_filters import filters
 from experiments.command import main, training_bar
-from experiments.filter_collapse import decaying_optimizer
-from experiments.networks import DataOptions, ModelName, start_at_rate
+from experiments.networks import DataOptions, ModelName, optimizer_of_any_rate, start_at_rate
 from experiments.observed import trained_and_observed
 from experiments.trajectory import stretch_of_batches
 
@@ -70,7 +69,7 @@ def run(config: Config) -> dict[str, Any]:
     """Collapse a network from every seed and train it on in both ways."""
     train_data, test_data = config.load(train=True), config.load(train=False)
     images = jnp.asarray(train_data.images)
-    optimizer = decaying_optimizer("momentum", config.weight_decay)
+    optimizer = optimizer_of_any_rate("momentum", config.weight_decay)
     recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in NORMALIZERS}
     rows, counts = [], []
     with training_bar(config.seeds * 3 * config.epochs) as advance:

@@ -132,7 +132,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
     caption = (
         f"one filter of {config['rows']} Gaussian rows in front of a cross-entropy of {CLASSES} classes, γ = 1; slope "
-        f"of the leaky ReLU {config['slope']:g}, shift α = {config['shift']:g}; mean and standard deviation over "
+        f"of the leaky ReLU {config['slope']:g}, shift α = {config['shift']:g}; mean over "
         f"{config['seeds']} seeds from {config['seed']}; float64, ε = 0"
     )
     rows = [{**row, "unit": f"{row['normalizer']}, {row['activation']}"} for row in results["table"]]
@@ -141,7 +141,6 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             rows,
             x="margin",
             y=measure,
-            spread=f"{measure}_std",
             series="unit",
             x_label="margin γ max x̂ + β (dead below 0)",
             y_label=label,
@@ -149,8 +148,8 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             caption=caption,
         )
         for measure, label, title in (
-            ("gradient_norm", "‖∇L‖ in (γ, β)", "The gradient ends at the border of the dead region"),
-            ("eigenvalue_max", "largest eigenvalue of ∇²L in (γ, β)", "And so does the curvature"),
+            ("gradient_norm", "‖∇L‖ in (γ, β)", "No gradient in the dead region"),
+            ("eigenvalue_max", "largest eigenvalue of ∇²L in (γ, β)", "No curvature in the dead region"),
         )
     }
 

@@ -15,26 +15,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax.numpy as jnp
-import optax
 
 from bnjax.data import LabelledImages
 from bnjax.training import LossNotFiniteError, Recipe, TrainState
 from experiments.averages import left_out, over_seeds, paired_test
 from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
 from experiments.command import main, training_bar
-from experiments.networks import DataOptions, ModelName, NormalizerName, start_at_rate
+from experiments.networks import (
+    OPTIMIZERS,
+    DataOptions,
+    ModelName,
+    NormalizerName,
+    OptimizerName,
+    optimizer_of_any_rate,
+    start_at_rate,
+)
 from experiments.observed import trained_and_observed
 from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OptimizerName = Literal["sgd", "momentum", "adam"]
 Start = Literal["scratch", "fine_tuned"]
-OPTIMIZERS: tuple[OptimizerName, ...] = ("sgd", "momentum", "adam")
+Images = tuple[LabelledImages, LabelledImages]  # for training, for testing
 KIND = ("optimizer", "learning_rate", "start", "normalizer")
 METRICS = ("collapsed", "test_accuracy", "train_loss")
 
@@ -47,7 +53,7 @@ class Config(DataOptions):
     """The network."""
     normalizers: tuple[NormalizerName, ...] = ("batch_norm", "post_shifted_batch_norm")
     """The normalizers to compare; the first is what the others are compared with."""
-    optimizers: tuple[OptimizerName, ...] = OPTIMIZERS
+    optimizers: tuple[OptimizerName, ...] = tuple(OPTIMIZERS)
     """SGD, SGD with momentum 0.9, and Adam."""
     learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
     """Learning rates; Adam takes a tenth of them."""
@@ -77,24 +83,17 @@ class Config(DataOptions):
         return dataclasses.replace(published, epochs=160, stretch=195)
 
 
-class _Half(NamedTuple):
-    """The training and the test images of one half of the classes."""
-
-    train: LabelledImages
-    test: LabelledImages
-
-
 def run(config: Config) -> dict[str, Any]:
     """Train every kind of run from every seed and count its collapsed filters after every epoch."""
     train_data, test_data = config.load(train=True), config.load(train=False)
     middle = train_data.classes // 2
     before, half = (
-        _Half(*(data.of_classes(classes) for data in (train_data, test_data)))
+        (train_data.of_classes(classes), test_data.of_classes(classes))
         for classes in (range(middle), range(middle, train_data.classes))
     )
     recipes = {
         (optimizer, name): Recipe(
-            config.network(name, train_data.classes), decaying_optimizer(optimizer, config.weight_decay)
+            config.network(name, train_data.classes), optimizer_of_any_rate(optimizer, config.weight_decay)
         )
         for optimizer, name in product(OPTIMIZERS, config.normalizers)
     }
@@ -112,7 +111,7 @@ def run(config: Config) -> dict[str, Any]:
             for optimizer, rate, start, name in kinds:
                 which = {**dict(zip(KIND, (optimizer, rate, start, name), strict=True)), "seed": seed}
                 recipe = recipes[optimizer, name]
-                state = start_at_rate(recipe, rate * (0.1 if optimizer == "adam" else 1.0), half.train.images, seed)
+                state = start_at_rate(recipe, rate * (0.1 if optimizer == "adam" else 1.0), half[0].images, seed)
                 if start == "fine_tuned":
                     state = state._replace(params=learned[name].params, stats=learned[name].stats)
                 try:
@@ -125,7 +124,7 @@ def run(config: Config) -> dict[str, Any]:
                         seed=seed,
                         start=state,
                         advance=advance,
-                        observe=partial(_observed, config, recipe, half.train),
+                        observe=partial(_observed, config, recipe, half[0]),
                     )
                 except LossNotFiniteError as error:
                     diverged.append({**which, "reason": str(error)})
@@ -148,22 +147,12 @@ def run(config: Config) -> dict[str, Any]:
         "histograms": over_seeds(bins, (*KIND, "quantity", "at"), ("share",)),
         "runs": runs,
         "diverged": diverged,
-        "data": f"{half.train.name}; tested on {half.test.name}",
+        "data": f"{half[0].name}; tested on {half[1].name}",
     }
 
 
-def decaying_optimizer(kind: OptimizerName, weight_decay: float) -> optax.GradientTransformation:
-    """Return an optimizer whose learning rate is in its state; the decay is added to the gradient."""
-    steps = {"sgd": optax.sgd, "momentum": partial(optax.sgd, momentum=0.9), "adam": optax.adam}[kind]
-
-    def decayed(learning_rate: float) -> optax.GradientTransformation:
-        return optax.chain(optax.add_decayed_weights(weight_decay), steps(learning_rate))
-
-    return optax.inject_hyperparams(decayed)(learning_rate=0.0)
-
-
 def _learned_before(
-    config: Config, name: NormalizerName, recipe: Recipe, data: _Half, seed: int, advance: Callable[..., None]
+    config: Config, name: NormalizerName, recipe: Recipe, data: Images, seed: int, advance: Callable[..., None]
 ) -> TrainState:
     """Return the state of a network that was trained on the other classes."""
     run_name = f"before-{name}-{seed}"
@@ -172,7 +161,7 @@ def _learned_before(
         *data,
         order=partial(stretch_of_batches, config.stretch),
         seed=seed,
-        start=start_at_rate(recipe, config.pretraining_rate, data.train.images, seed),
+        start=start_at_rate(recipe, config.pretraining_rate, data[0].images, seed),
         directory=config.checkpoints_of(run_name),
         report=partial(advance, run_name),
     ).state
@@ -280,7 +269,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             title=f"Filters that are lost along training ({start.replace('_', ' ')})",
             caption=caption,
         )
-    for quantity, label in (("margin", "largest pre-activation of a filter"), ("scale", "scale γ of a filter")):
+    for quantity, label in (("margin", "margin of a filter"), ("scale", "scale γ of a filter")):
         largest = max(config["learning_rates"])
         own = [row for row in results["histograms"] if (row["quantity"], row["learning_rate"]) == (quantity, largest)]
         if own:
@@ -290,10 +279,10 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
                 y="share",
                 series=series,
                 panels="optimizer",
-                x_label=f"{label} (the outermost bins hold what is beyond)",
+                x_label=label,
                 y_label="share of the filters",
                 title=f"How {quantity}s are distributed at the largest learning rate",
-                caption=caption,
+                caption=f"{caption}; the outermost bins hold what is beyond",
             )
     return drawn
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import linen as nn
 from jaxtyping import Array
 
@@ -68,11 +69,19 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 # Sizes of images that a network's layers are made for; others take the images as they are.
 IMAGE_SIZES = {name: 28 if name.startswith("lenet") else 32 for name in MODELS if name != "mlp"}
 
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "momentum": partial(optax.sgd, momentum=0.9),
+    "adam": optax.adam,
+}
+
 if TYPE_CHECKING:
     ModelName = str
     NormalizerName = str
+    OptimizerName = str
 else:  # On the command line, whatever the tables hold.
     ModelName, NormalizerName = Literal[tuple(MODELS)], Literal[tuple(NORMALIZERS)]
+    OptimizerName = Literal[tuple(OPTIMIZERS)]
 
 ORDERS = {"random": random_batches, "single_class": single_class_batches}
 # Mean and standard deviation of the channels, as the authors of arXiv 2205.15146 normalize.
@@ -147,11 +156,20 @@ class ImageOptions(Options):
         return data.first(self.train_images if train else self.test_images)
 
 
+def optimizer_of_any_rate(name: OptimizerName, weight_decay: float = 0.0) -> optax.GradientTransformation:
+    """Return an optimizer whose learning rate is in its state (`start_at_rate`); the decay is added to the gradient."""
+
+    def decayed(learning_rate: float) -> optax.GradientTransformation:
+        return optax.chain(optax.add_decayed_weights(weight_decay), OPTIMIZERS[name](learning_rate))
+
+    return optax.inject_hyperparams(decayed)(learning_rate=0.0)
+
+
 def start_at_rate(recipe: Recipe, rate: float, images: np.ndarray, seed: int) -> TrainState:
     """Return the state before the first step, the learning rate in it, so that all rates run one program.
 
     Args:
-        recipe: its optimizer is made by `optax.inject_hyperparams`.
+        recipe: its optimizer is one of `optimizer_of_any_rate`.
         rate: the learning rate.
         images: training images, for their shape.
         seed: of the weights and of everything random in the run.

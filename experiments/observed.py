@@ -51,10 +51,6 @@ def trained_and_observed(
         ValueError: a batch of more rows than there are.
         LossNotFiniteError: the run diverged, or something seen is not finite.
     """
-    if config.batch_size > len(train_data.labels):
-        raise ValueError(
-            f"--batch-size needs to be at most the {len(train_data.labels)} training images, got {config.batch_size}"
-        )
     directory = config.checkpoints_of(name)
     assert directory is not None, "main always gives an output"
     folder = directory / "observed"

@@ -14,14 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal
-
-import optax
+from typing import TYPE_CHECKING, Any
 
 from bnjax.training import LossNotFiniteError, Recipe
 from experiments.averages import left_out, over_seeds, paired_test
 from experiments.command import main, training_bar
-from experiments.networks import DataOptions, ModelName, NormalizerName, start_at_rate
+from experiments.networks import (
+    DataOptions,
+    ModelName,
+    NormalizerName,
+    OptimizerName,
+    optimizer_of_any_rate,
+    start_at_rate,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,8 +45,8 @@ class Config(DataOptions):
     """The network."""
     normalizers: tuple[NormalizerName, ...] = ("none", "batch_norm")
     """The normalizers to compare."""
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    """Plain SGD, or Adam."""
+    optimizer: OptimizerName = "sgd"
+    """Plain SGD, SGD with momentum 0.9, or Adam."""
     learning_rates: tuple[float, ...] = (0.1, 0.01)
     """The learning rates to compare."""
     batch_size: int = 64
@@ -63,8 +68,7 @@ class Config(DataOptions):
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer at every learning rate from every seed."""
     train_data, test_data = config.load(train=True), config.load(train=False)
-    made = {"sgd": optax.sgd, "adam": optax.adam}[config.optimizer]
-    optimizer = optax.inject_hyperparams(made)(learning_rate=0.0)
+    optimizer = optimizer_of_any_rate(config.optimizer)
     recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in config.normalizers}
     seeds = range(config.seed, config.seed + config.seeds)
     curves, runs, diverged = [], [], []

@@ -15,6 +15,7 @@ from bnjax.normalizers import batch_norm
 from bnjax.training import LossNotFiniteError, initial_state
 from experiments import filter_collapse
 from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
+from experiments.networks import OPTIMIZERS, optimizer_of_any_rate
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,10 @@ def test_the_share_is_that_of_all_filters_and_the_histograms_hold_each_once(netw
     assert lowest["share"] >= 16 / sum(row["filters"] for row in layers)
 
 
-@pytest.mark.parametrize("kind", filter_collapse.OPTIMIZERS)
+@pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_weight_decay_acts_on_scales_and_biases_too(kind):
     params = {"scale": jnp.ones(3), "bias": -jnp.ones(3), "kernel": jnp.ones((2, 3))}
-    optimizer = filter_collapse.decaying_optimizer(kind, 0.5)
+    optimizer = optimizer_of_any_rate(kind, 0.5)
     state: Any = optimizer.init(params)
     state = state._replace(hyperparams={"learning_rate": jnp.float32(0.1)})
     updates: Any = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)[0]
@@ -123,3 +124,10 @@ def test_an_experiment_of_which_every_run_diverges_says_so(tmp_path):
     )
     with pytest.raises(LossNotFiniteError, match="every run diverged"):
         filter_collapse.run(config)
+
+
+def test_a_batch_of_more_rows_than_half_of_the_classes_have_is_refused_before_anything_is_trained(tmp_path):
+    config = filter_collapse.Config(model="mlp", train_images=40, batch_size=32, output=tmp_path)
+    with pytest.raises(ValueError, match=r"--batch-size needs to be at most the 2\d training images, got 32"):
+        filter_collapse.run(config)
+    assert not list(tmp_path.rglob("observed"))
