@@ -173,6 +173,7 @@ def test_where_runs_diverged_nothing_is_compared():
     } == {(None, "1 of 4 runs diverged", "not tested")}
 
 
-def test_a_batch_larger_than_the_data_is_refused_before_training():
+def test_a_batch_larger_than_the_data_is_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match="--batch-size needs to be at most the 5 training images, got 8"):
-        run(dataclasses.replace(CONFIG, train_images=5))
+        run(dataclasses.replace(CONFIG, train_images=5, output=tmp_path))
+    assert not list(tmp_path.rglob("observed"))
