@@ -42,9 +42,9 @@ class Config(TrajectoryOptions):
     """Matrices."""
     batch_size: int = INPUTS
     """Rows of a batch; all of them is gradient descent."""
-    epochs: int = 20
+    epochs: int = 10
     """Stretches of training; the loss is measured before the first and after each."""
-    stretch: int = 50
+    stretch: int = 100
     """Steps of a stretch."""
     learning_rate: float = 1e-3
     """Learning rate of the mean loss: that of the published sum over 1,000 inputs, 1e-6, times 1,000."""

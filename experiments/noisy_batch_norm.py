@@ -55,9 +55,9 @@ class Config(DataOptions):
     """The network."""
     batch_size: int = 64
     """Rows of a batch."""
-    epochs: int = 10
+    epochs: int = 8
     """Stretches of training; the outputs are measured before the first and after each."""
-    stretch: int = 20
+    stretch: int = 25
     """Steps of a stretch."""
     learning_rate: float = 0.1
     """Learning rate of plain SGD."""
