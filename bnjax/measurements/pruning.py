@@ -113,9 +113,11 @@ def prune(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **opti
     for name, margin in margins.items():
         # The filter of the largest margin stays even if that is negative.
         collapsed = (margin < 0).at[jnp.argmax(margin)].set(False)
+        if name not in makers or not collapsed.any():
+            continue
         seen = walk({**nothing, name: collapsed}, variables, inputs)
         silent = all(bool(jnp.all(plain.silent[layer] | ~marked)) for layer, marked in seen.marked.items())
-        if name in makers and collapsed.any() and silent and not seen.escaped and _agree(seen.outputs, plain.outputs):
+        if silent and not seen.escaped and _agree(seen.outputs, plain.outputs):
             read = {layer: np.array(marked) for layer, marked in seen.marked.items()}
             removals.append(_Removal(name, makers[name], ~np.array(collapsed), read))
     pruned = _tried(whole, removals, plain.outputs, *inputs, **options)
