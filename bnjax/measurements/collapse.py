@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var, get_opaque_trace_state
 from jaxtyping import Array, Float
 
 from bnjax.models.normalizer import Normalization
@@ -35,14 +35,20 @@ def filter_margins(
             for the statistics of this batch.
 
     Raises:
-        ValueError: a normalizer is applied more than once.
+        ValueError: a normalizer is applied more than once, or inside of a loop or a rematerialized part of the model
+            (`nn.scan`, `nn.remat`), from where nothing can be handed out; an input without rows.
     """
+    if any(len(rows) == 0 for rows in inputs):
+        raise ValueError(f"margins need at least one row, got inputs {[rows.shape for rows in inputs]}")
+    outside = get_opaque_trace_state(convention="flax")
     margins: dict[str, Array] = {}
     names = before_relu(model, variables, *inputs, **options)
 
     def note(name: str, call: Callable[[], Array]) -> Array:
         output = call()
         if name in names:
+            if get_opaque_trace_state(convention="flax") != outside:
+                raise ValueError(f"{name} is inside of nn.scan or nn.remat; measure the model without these")
             if name in margins:
                 raise ValueError(f"every normalizer needs to be applied once, got {name} applied several times")
             margins[name] = jnp.max(output, axis=tuple(range(output.ndim - 1)))

@@ -57,7 +57,7 @@ class _Marked(NamedTuple):
         outputs: the network's; a mark is left where one went around every kernel.
         marked: which features of its input were marked, by the layer; 0 took their place.
         silent: which features of its input are 0 in all rows, likewise.
-        escaped: whether a mark came to another normalizer.
+        escaped: whether a mark came to another normalizer, or to a convolution in groups.
     """
 
     outputs: Any
@@ -98,8 +98,12 @@ def prune(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **opti
         **options: further arguments of the model, such as `mode="running"`, with which it returns its output alone.
 
     Raises:
-        ValueError: a normalizer is applied more than once.
+        ValueError: a normalizer is applied more than once, or inside of a loop or a rematerialized part; an input
+            without rows; inputs or outputs that are not finite; `mutable`, with which a model returns more than its
+            output.
     """
+    if "mutable" in options:
+        raise ValueError("prune needs the model's output alone, with statistics that stay; leave out mutable=")
     whole = Pruned(model, variables, {}, {}, (0, 0), (0, 0))
     makers, operations = _structure(whole, *inputs, **options)
     measure = jit_once(lambda variables, inputs: filter_margins(model, variables, *inputs, **options))
@@ -109,6 +113,8 @@ def prune(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **opti
     margins = measure(variables, inputs)
     nothing = {name: jnp.zeros(margin.shape, bool) for name, margin in margins.items()}
     plain = walk(nothing, variables, inputs)
+    if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((inputs, plain.outputs))):
+        raise ValueError("prune compares outputs: inputs and outputs need to be finite, got NaN or infinity")
     removals = []
     for name, margin in margins.items():
         # The filter of the largest margin stays even if that is negative.
@@ -191,7 +197,8 @@ def _structure(network: Pruned, *inputs: Array, **options: Any) -> tuple[dict[st
         if isinstance(module, NORMALIZATIONS):
             makers.update((name, maker) for taken, maker in made if taken is value)
         elif module.has_variable("params", "kernel"):
-            made.append((output, name))
+            if _is_dense(module, value):
+                made.append((output, name))
             places = output.size // (len(output) * output.shape[-1])
             operations += 2 * places * module.get_variable("params", "kernel").size
         return output
@@ -200,6 +207,11 @@ def _structure(network: Pruned, *inputs: Array, **options: Any) -> tuple[dict[st
         lambda variables: _applied(seen, replace(network, variables=variables), *inputs, **options), network.variables
     )
     return makers, operations
+
+
+def _is_dense(module: nn.Module, value: Array) -> bool:
+    """Return whether every output of a layer reads every feature of its input, as in a convolution without groups."""
+    return module.get_variable("params", "kernel").shape[-2] == value.shape[-1]
 
 
 def _marked(network: Pruned, marks: Mapping[str, Bool[Array, " filters"]], *inputs: Array, **options: Any) -> _Marked:
@@ -215,6 +227,9 @@ def _marked(network: Pruned, marks: Mapping[str, Bool[Array, " filters"]], *inpu
             output = call(value)
             return jnp.where(marks[name], jnp.nan, output) if name in marks else output
         if not module.has_variable("params", "kernel"):
+            return call(value)
+        if not _is_dense(module, value):
+            escaped |= jnp.isnan(value).any()
             return call(value)
         places = tuple(range(value.ndim - 1))
         marked[name] = jnp.isnan(value).any(places) | marked.get(name, False)

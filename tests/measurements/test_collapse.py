@@ -114,3 +114,20 @@ def test_a_normalizer_applied_twice_is_refused():
 
     with pytest.raises(ValueError, match="BatchNorm_0 applied several times"):
         filter_margins(Shared(), initialized(Shared(), X), X)
+
+
+def test_a_normalizer_inside_of_a_rematerialized_part_is_refused():
+    class Wrapped(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            part: Any = nn.remat(Behind)(nn.relu, True)
+            return part(x)
+
+    with pytest.raises(ValueError, match=r"BatchNorm_0 is inside of nn.scan or nn.remat"):
+        filter_margins(Wrapped(), initialized(Wrapped(), X), X)
+
+
+def test_inputs_without_rows_are_refused():
+    model = Behind(nn.relu)
+    with pytest.raises(ValueError, match=r"at least one row, got inputs \[\(0, 5\)\]"):
+        filter_margins(model, initialized(model, X), X[:0])

@@ -139,3 +139,28 @@ def test_flax_own_layers_are_pruned_through_pooling_and_flattening():
     assert jnp.max(jnp.abs(pruned.apply(SMALL) - before)) <= 1e-6 * jnp.max(jnp.abs(before))
     rows = pruned.variables["params"]["Dense_0"]["kernel"].shape[0]
     assert rows == 16 * pruned.widths["Conv_0"]
+
+
+class Depthwise(nn.Module):
+    """A convolution that reads every channel for itself."""
+
+    @nn.compact
+    def __call__(self, x):
+        for groups in (1, 8):
+            x = nn.Conv(8, (3, 3), feature_group_count=groups)(x)
+            x = nn.relu(nn.BatchNorm(use_running_average=True)(x))
+        return nn.Dense(2)(x.mean((1, 2)))
+
+
+def test_what_a_convolution_in_groups_reads_or_makes_stays():
+    model = Depthwise()
+    assert prune(model, with_collapsed_filters(model, SMALL), SMALL).removed == {}
+
+
+def test_what_prune_cannot_compare_is_refused():
+    model = MLP(norm=batch_norm(), classes=3)
+    variables = with_collapsed_filters(model, SMALL)
+    with pytest.raises(ValueError, match="need to be finite, got NaN"):
+        prune(model, variables, SMALL.at[0].set(jnp.nan), mode="running")
+    with pytest.raises(ValueError, match="leave out mutable="):
+        prune(model, variables, SMALL, mode="batch", mutable=["batch_stats"])
