@@ -72,6 +72,7 @@ def run(config: Config) -> dict[str, Any]:
     images = jnp.asarray(train_data.images)
     optimizer = optimizer_of_any_rate("momentum", config.weight_decay)
     recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in NORMALIZERS}
+    observe = {name: partial(_dead, recipe, images) for name, recipe in recipes.items()}
     rows, counts = [], []
     with training_bar(config.seeds * 3 * config.epochs) as advance:
         for seed in range(config.seed, config.seed + config.seeds):
@@ -85,12 +86,9 @@ def run(config: Config) -> dict[str, Any]:
                 advance=advance,
             )
 
-            def observed(name: str) -> Any:
-                return lambda _, state: _dead(recipes[name], state, images)
-
             start = start_at_rate(recipes["batch_norm"], config.collapsing_rate, train_data.images, seed)
             before, seen = go_on(
-                f"collapsing-{seed}", recipes["batch_norm"], start=start, observe=observed("batch_norm")
+                f"collapsing-{seed}", recipes["batch_norm"], start=start, observe=observe["batch_norm"]
             )
             lost = np.array(seen[-1])
             counts.append({"seed": seed, "filters": len(lost), "collapsed": int(lost.sum())})
@@ -98,18 +96,16 @@ def run(config: Config) -> dict[str, Any]:
                 after, found = go_on(
                     f"{name}-{seed}",
                     recipes[name],
-                    start=_slower(recipes[name], before.state, config.learning_rate, train_data.images, seed),
-                    observe=observed(name),
+                    start=start_at_rate(
+                        recipes[name], config.learning_rate, train_data.images, seed, learned=before.state
+                    ),
+                    observe=observe[name],
                 )
                 accuracies = [before.history[-1], *after.history]
                 rows += [
-                    {
-                        "normalizer": name,
-                        "seed": seed,
-                        "step": epoch * config.stretch,
-                        **_compared(lost, np.array(dead)),
-                    }
+                    {"normalizer": name, "seed": seed, "step": epoch * config.stretch}
                     | {"test_accuracy": accuracy["test_accuracy"]}
+                    | _compared(lost, np.array(dead))
                     for epoch, (dead, accuracy) in enumerate(zip(found, accuracies, strict=True))
                 ]
     return {
@@ -124,13 +120,9 @@ def run(config: Config) -> dict[str, Any]:
     }
 
 
-def _slower(recipe: Recipe, state: TrainState, rate: float, images: np.ndarray, seed: int) -> TrainState:
-    """Return the state of a collapsed network as a start: its numbers, another learning rate, no momentum yet."""
-    return start_at_rate(recipe, rate, images, seed)._replace(params=state.params, stats=state.stats)
-
-
-def _dead(recipe: Recipe, state: TrainState, images: jax.Array) -> list[bool]:
+def _dead(recipe: Recipe, images: jax.Array, epoch: int, state: TrainState) -> list[bool]:
     """Return of every filter before a ReLU whether it is collapsed on all images."""
+    del epoch
     found = filters(recipe.model, state, images)
     return [margin < 0 for own in found.values() for margin in own["margin"]]
 

@@ -91,7 +91,7 @@ def _derivatives(
         weights, others = jax.random.normal(head_key, (CLASSES,)), jax.random.normal(other_key, (rows, CLASSES))
         labels = jax.random.randint(label_key, (rows,), 0, CLASSES)
         params, stats = normalizer.init(x)
-        plain, _ = batch_norm(epsilon=0.0).apply({"scale": jnp.ones(1), "bias": jnp.zeros(1)}, {**stats}, x)
+        plain, _ = batch_norm(epsilon=0.0).apply({"scale": jnp.ones(1), "bias": jnp.zeros(1)}, stats, x)
 
         def loss(scale_and_bias: Array) -> Array:
             scale, bias = scale_and_bias

@@ -18,6 +18,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from bnjax.data import LabelledImages
 from bnjax.training import LossNotFiniteError, Recipe, TrainState
@@ -91,6 +92,7 @@ def run(config: Config) -> dict[str, Any]:
         (train_data.of_classes(classes), test_data.of_classes(classes))
         for classes in (range(middle), range(middle, train_data.classes))
     )
+    images = jnp.asarray(half[0].images)
     recipes = {
         (optimizer, name): Recipe(
             config.network(name, train_data.classes), optimizer_of_any_rate(optimizer, config.weight_decay)
@@ -111,9 +113,8 @@ def run(config: Config) -> dict[str, Any]:
             for optimizer, rate, start, name in kinds:
                 which = {**dict(zip(KIND, (optimizer, rate, start, name), strict=True)), "seed": seed}
                 recipe = recipes[optimizer, name]
-                state = start_at_rate(recipe, rate * (0.1 if optimizer == "adam" else 1.0), half[0].images, seed)
-                if start == "fine_tuned":
-                    state = state._replace(params=learned[name].params, stats=learned[name].stats)
+                scaled = rate * (0.1 if optimizer == "adam" else 1.0)
+                first = learned[name] if start == "fine_tuned" else None
                 try:
                     trained, seen = trained_and_observed(
                         config,
@@ -122,9 +123,9 @@ def run(config: Config) -> dict[str, Any]:
                         *half,
                         order=partial(stretch_of_batches, config.stretch),
                         seed=seed,
-                        start=state,
+                        start=start_at_rate(recipe, scaled, half[0].images, seed, first),
                         advance=advance,
-                        observe=partial(_observed, config, recipe, half[0]),
+                        observe=partial(_observed, config, recipe, images),
                     )
                 except LossNotFiniteError as error:
                     diverged.append({**which, "reason": str(error)})
@@ -167,9 +168,9 @@ def _learned_before(
     ).state
 
 
-def _observed(config: Config, recipe: Recipe, data: LabelledImages, epoch: int, state: TrainState) -> dict[str, Any]:
+def _observed(config: Config, recipe: Recipe, images: Array, epoch: int, state: TrainState) -> dict[str, Any]:
     """Return how many filters of each layer are collapsed; at the end also how margins and scales are distributed."""
-    found = filters(recipe.model, state, jnp.asarray(data.images))
+    found = filters(recipe.model, state, images)
     return {
         "layers": collapsed_by_layer(found),
         "histograms": histograms(found) if epoch == config.epochs else [],
@@ -214,11 +215,6 @@ def failures(results: dict[str, Any]) -> list[str]:
         for row in results["table"]
         if not 0 <= row["collapsed"] <= 1
     ]
-
-
-def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return shares and accuracies; the comparisons are in `tests.csv`."""
-    return results["table"]
 
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
@@ -294,7 +290,6 @@ if __name__ == "__main__":
         name="experiments.filter_collapse",
         figures=figures,
         failures=failures,
-        summary=summary,
         x64=False,
         sooner=True,
     )

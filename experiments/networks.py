@@ -165,7 +165,9 @@ def optimizer_of_any_rate(name: OptimizerName, weight_decay: float = 0.0) -> opt
     return optax.inject_hyperparams(decayed)(learning_rate=0.0)
 
 
-def start_at_rate(recipe: Recipe, rate: float, images: np.ndarray, seed: int) -> TrainState:
+def start_at_rate(
+    recipe: Recipe, rate: float, images: np.ndarray, seed: int, learned: TrainState | None = None
+) -> TrainState:
     """Return the state before the first step, the learning rate in it, so that all rates run one program.
 
     Args:
@@ -173,10 +175,12 @@ def start_at_rate(recipe: Recipe, rate: float, images: np.ndarray, seed: int) ->
         rate: the learning rate.
         images: training images, for their shape.
         seed: of the weights and of everything random in the run.
+        learned: a state whose parameters and statistics are the first ones, in place of random ones.
     """
     state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), jnp.asarray(images[:2]))
     settings = {**state.optimizer_state.hyperparams, "learning_rate": jnp.float32(rate)}
-    return state._replace(optimizer_state=state.optimizer_state._replace(hyperparams=settings))
+    state = state._replace(optimizer_state=state.optimizer_state._replace(hyperparams=settings))
+    return state if learned is None else state._replace(params=learned.params, stats=learned.stats)
 
 
 def fixed_keys() -> dict[str, Array]:

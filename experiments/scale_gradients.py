@@ -17,6 +17,7 @@ from bnjax.theorems.sparsifying import cantelli_bound, gaussian_noise
 from bnjax.training import Recipe, TrainState
 from experiments.command import training_bar
 from experiments.networks import DataOptions, ModelName, fixed_keys
+from experiments.trajectory import stretch_of_batches
 
 # Where the gradients are looked at, in their standard deviations.
 DISTANCES = tuple(2.0 ** (exponent / 2) for exponent in range(-2, 9))
@@ -41,25 +42,17 @@ class ScaleGradientOptions(DataOptions):
 def gradients_of_trained_scales(config: ScaleGradientOptions) -> tuple[list[dict[str, Any]], str]:
     """Return how often the gradients of trained scales go far, a row for each feature and distance; and the data."""
     train_data, test_data = config.load(train=True), config.load(train=False)
-    if config.batch_size > len(train_data.labels):
-        raise ValueError(
-            f"--batch-size needs to be at most the {len(train_data.labels)} training images, got {config.batch_size}"
-        )
+    images, labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
     recipe = Recipe(config.network("batch_norm", train_data.classes), optax.sgd(0.1))
     rows = []
     with training_bar(config.seeds * config.epochs) as advance:
         for seed in range(config.seed, config.seed + config.seeds):
+            generator = np.random.default_rng([seed, 1])
+            batches = stretch_of_batches(config.batches, train_data.labels, config.batch_size, generator)
             state = config.trained(
                 recipe, train_data, test_data, report=partial(advance, f"seed {seed}"), seed=seed
             ).state
-            generator = np.random.default_rng([seed, 1])
-            chosen = [
-                generator.choice(len(train_data.labels), config.batch_size, replace=False)
-                for _ in range(config.batches)
-            ]
-            gradients = _scale_gradients(
-                recipe, state, jnp.asarray(train_data.images), jnp.asarray(train_data.labels), jnp.asarray(chosen)
-            )
+            gradients = _scale_gradients(recipe, state, images, labels, jnp.asarray(batches.indices))
             scales = _scales(state.params)
             for layer, (name, values) in enumerate(jax.device_get(gradients).items(), start=1):
                 rows += [

@@ -128,11 +128,11 @@ def prune(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **opti
             removals.append(_Removal(name, makers[name], ~np.array(collapsed), read))
     pruned = _tried(whole, removals, plain.outputs, *inputs, **options)
     if pruned is None:  # Something takes both what is removed and what is not: found by trying one after another.
-        fitting: list[_Removal] = []
+        pruned, fitting = whole, []
         for removal in removals:
-            if _tried(whole, [*fitting, removal], plain.outputs, *inputs, **options) is not None:
-                fitting.append(removal)
-        pruned = _tried(whole, fitting, plain.outputs, *inputs, **options) or whole
+            trial = _tried(whole, [*fitting, removal], plain.outputs, *inputs, **options)
+            if trial is not None:
+                pruned, fitting = trial, [*fitting, removal]
     _, fewer = _structure(pruned, *inputs, **options)
     return replace(
         pruned,

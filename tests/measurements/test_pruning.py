@@ -164,3 +164,30 @@ def test_what_prune_cannot_compare_is_refused():
         prune(model, variables, SMALL.at[0].set(jnp.nan), mode="running")
     with pytest.raises(ValueError, match="leave out mutable="):
         prune(model, variables, SMALL, mode="batch", mutable=["batch_stats"])
+
+
+class Branches(nn.Module):
+    """A sum of two branches, behind which all is as usual."""
+
+    @nn.compact
+    def __call__(self, x):
+        one, other = (nn.relu(nn.BatchNorm(use_running_average=True)(nn.Dense(6)(x))) for _ in range(2))
+        x = nn.relu(nn.BatchNorm(use_running_average=True)(nn.Dense(6)(one + other)))
+        return nn.Dense(2)(x)
+
+
+def test_where_a_sum_needs_what_one_of_its_branches_could_lose_the_rest_is_removed_nonetheless():
+    model = Branches()
+    x = SMALL.reshape(len(SMALL), -1)
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    dead = {"BatchNorm_0": 2, "BatchNorm_1": 1, "BatchNorm_2": 3}
+    params = {
+        name: {**own, "bias": jnp.where(jnp.arange(6) < dead[name], -50.0, 50.0)} if name in dead else own
+        for name, own in variables["params"].items()
+    }
+    kernel = jnp.abs(params["Dense_2"]["kernel"])  # The sum is positive, and so is what the last normalizer gets.
+    variables = {**variables, "params": {**params, "Dense_2": {**params["Dense_2"], "kernel": 1e-3 * kernel}}}
+    before = returned(model, variables, x)
+    pruned = prune(model, variables, x)
+    assert pruned.removed == {"BatchNorm_2": 3}
+    assert jnp.max(jnp.abs(pruned.apply(x) - before)) <= 1e-6 * jnp.max(jnp.abs(before))
