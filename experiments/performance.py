@@ -184,4 +184,13 @@ if __name__ == "__main__":
         "seeds",
         "diverged",
     )
-    main(run, Config, name="experiments.performance", figures=figures, failures=failures, columns=shown, x64=False)
+    main(
+        run,
+        Config,
+        name="experiments.performance",
+        figures=figures,
+        failures=failures,
+        columns=shown,
+        x64=False,
+        sooner=True,
+    )

@@ -13,6 +13,7 @@ every stretch of steps its loss on one batch is measured, the statistics of batc
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -162,7 +163,13 @@ def _measured(
     chosen = np.random.default_rng([seed, epoch, 1]).choice(len(data.labels), config.batch_size, replace=False)
     batch = jnp.asarray(data.images[chosen]), jnp.asarray(data.labels[chosen])
     step_sizes = config.learning_rate * np.geomspace(*config.step_range, STEP_SIZES)
-    found = jax.device_get(_along(recipe, state, *batch, jnp.asarray(step_sizes, batch[0].dtype), config.learning_rate))
+    key = jax.random.fold_in(jax.random.key(seed), epoch)
+    sizes = jnp.asarray(step_sizes, batch[0].dtype)
+    measurements = [partial(_along, recipe, state, *batch, sizes, config.learning_rate)]
+    if epoch % config.spectrum_every == 0 or epoch == config.epochs:
+        measurements.append(partial(_spectrum, recipe, state, *batch, key, config.lanczos_steps))
+    with ThreadPoolExecutor() as pool:  # Most of the first point's time is compilation, which takes a core a program.
+        found, *spectra = jax.device_get(list(pool.map(lambda measure: measure(), measurements)))
     along, losses = found["along"], np.append(found["along"].losses, found["along"].loss)
     point = {
         "loss": along.loss,
@@ -174,14 +181,6 @@ def _measured(
         "smoothness": np.max(along.smoothness),
         "curvature": found["curvature"],
     }
-    spectrum, ritz = [], []
-    if epoch % config.spectrum_every == 0 or epoch == config.epochs:
-        key = jax.random.fold_in(jax.random.key(seed), epoch)
-        ends, values, weights = jax.device_get(_spectrum(recipe, state, *batch, key, config.lanczos_steps))
-        spectrum, ritz = (
-            [ends],
-            [{"value": value, "weight": weight} for value, weight in zip(values, weights, strict=True)],
-        )
     landscape = zip(step_sizes, along.losses, along.gradient_distances, along.smoothness, strict=True)
     columns = ("step_size", "loss", "distance", "smoothness")
     layers, shares = found["layers"], found["shares"]
@@ -190,8 +189,12 @@ def _measured(
         lambda value: value if isinstance(value, str | int) else float(value),
         {
             "point": point,
-            "spectrum": spectrum,
-            "ritz": ritz,
+            "spectrum": [spectrum["ends"] for spectrum in spectra],
+            "ritz": [
+                {"value": value, "weight": weight}
+                for spectrum in spectra
+                for value, weight in zip(spectrum["values"], spectrum["weights"], strict=True)
+            ],
             "landscape": [dict(zip(columns, row, strict=True)) for row in landscape],
             "layers": [
                 {"layer": place, "name": name, **{key: values[place - 1] for key, values in layers._asdict().items()}}
@@ -238,7 +241,7 @@ def _along(
 @partial(jax.jit, static_argnums=(0, 5))
 def _spectrum(
     recipe: Recipe, state: TrainState, images: Array, labels: Array, key: Array, steps: int
-) -> tuple[dict[str, Array], Array, Array]:
+) -> dict[str, Any]:
     """Return the ends of the Hessian's spectrum and its trace, and all Ritz values with their weights; live statistics.
 
     One linearization serves both.
@@ -257,7 +260,7 @@ def _spectrum(
         "trace": estimate.value,
         "trace_error": estimate.standard_error,
     }
-    return ends, ritz.values, ritz.weights
+    return {"ends": ends, "values": ritz.values, "weights": ritz.weights}
 
 
 def _paired_tests(

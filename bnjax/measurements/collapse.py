@@ -11,9 +11,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var, get_opaque_trace_state
 from jaxtyping import Array, Float
 
+from bnjax.models.interception import apply_around
 from bnjax.models.normalizer import Normalization
 
-Around = Callable[[str, Callable[[], Array]], Array]
 # The library's normalizers and flax's.
 NORMALIZATIONS = (Normalization, nn.BatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm)
 
@@ -44,9 +44,9 @@ def filter_margins(
     margins: dict[str, Array] = {}
     names = before_relu(model, variables, *inputs, **options)
 
-    def note(name: str, call: Callable[[], Array]) -> Array:
-        output = call()
-        if name in names:
+    def note(module: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
+        output = call(value)
+        if isinstance(module, NORMALIZATIONS) and name in names:
             if get_opaque_trace_state(convention="flax") != outside:
                 raise ValueError(f"{name} is inside of nn.scan or nn.remat; measure the model without these")
             if name in margins:
@@ -54,7 +54,7 @@ def filter_margins(
             margins[name] = jnp.max(output, axis=tuple(range(output.ndim - 1)))
         return output
 
-    _applied(note, model, variables, *inputs, **options)
+    apply_around(note, model, variables, *inputs, **options)
     return margins
 
 
@@ -67,27 +67,17 @@ def before_relu(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, 
     """
     names: list[str] = []
 
-    def named(name: str, call: Callable[[], Array]) -> Array:
+    def named(module: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
+        if not isinstance(module, NORMALIZATIONS):
+            return call(value)
         names.append(name)
-        return checkpoint_name(call(), name)
+        return checkpoint_name(call(value), name)
 
     def program(variables: Mapping[str, Any], *inputs: Array) -> Any:
-        return _applied(named, model, variables, *inputs, **options)
+        return apply_around(named, model, variables, *inputs, **options)
 
     closed = jax.make_jaxpr(program)(variables, *inputs)
     return [name for name in dict.fromkeys(names) if _is_rectified(closed.jaxpr, name)]
-
-
-def _applied(around: Around, model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **options: Any) -> Any:
-    """Return what the model returns with `around(name, call)` in place of every normalizer's call."""
-
-    def intercepted(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
-        if isinstance(context.module, NORMALIZATIONS) and context.method_name == "__call__":
-            return around("/".join(context.module.path), lambda: call(*args, **kwargs))
-        return call(*args, **kwargs)
-
-    with nn.intercept_methods(intercepted):
-        return model.apply(variables, *inputs, **options)
 
 
 def _is_rectified(jaxpr: Jaxpr, name: str) -> bool:

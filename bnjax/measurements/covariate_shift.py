@@ -9,6 +9,8 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
+from bnjax.models.interception import apply_around
+
 
 class CovariateShift(NamedTuple):
     """How the gradient G of each layer changes into G' when all layers before it have taken a step.
@@ -36,13 +38,12 @@ def parameter_order(model: nn.Module, variables: Mapping[str, Any], *inputs: Arr
     holders = {"/".join(path[:-1]) for path in flatten_dict(variables["params"])}
     names: list[str] = []
 
-    def noted(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext):
-        names.append("/".join(context.module.path))
-        return call(*args, **kwargs)
+    def note(_: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
+        names.append(name)
+        return call(value)
 
     def apply(variables: Mapping[str, Any], *inputs: Array) -> Any:
-        with nn.intercept_methods(noted):
-            return model.apply(variables, *inputs, **options)
+        return apply_around(note, model, variables, *inputs, **options)
 
     jax.eval_shape(apply, variables, *inputs)
     return [name for name in dict.fromkeys(names) if name in holders]

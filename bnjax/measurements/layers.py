@@ -7,6 +7,8 @@ import jax
 from flax import linen as nn
 from jaxtyping import Array
 
+from bnjax.models.interception import apply_around
+
 
 class AppliedLayer(NamedTuple):
     """One application of a layer that has a kernel: a linear layer or a convolution.
@@ -33,15 +35,12 @@ def applied_layers(
     """
     layers: list[AppliedLayer] = []
 
-    def noted(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: nn.module.InterceptorContext):
-        module = context.module
-        if context.method_name == "__call__" and module.has_variable("params", "kernel"):
-            layers.append(AppliedLayer("/".join(module.path), next(iter((*args, *kwargs.values())))))
-        return call(*args, **kwargs)
+    def note(module: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
+        if module.has_variable("params", "kernel"):
+            layers.append(AppliedLayer(name, value))
+        return call(value)
 
-    with nn.intercept_methods(noted):
-        output = model.apply(variables, *inputs, **options)
-    return output, layers
+    return apply_around(note, model, variables, *inputs, **options), layers
 
 
 def layer_names(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **options: Any) -> list[str]:

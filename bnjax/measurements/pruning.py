@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool
 
 from bnjax.compilation import jit_once
 from bnjax.measurements.collapse import NORMALIZATIONS, filter_margins
+from bnjax.models.interception import Around, apply_around
 
-Around = Callable[[nn.Module, str, Array, Callable[[Array], Array]], Array]
 # By how much outputs may differ, relative to the largest of them, or else by so many roundings of their dtype: sums
 # that lose terms of 0 may round otherwise.
 TOLERANCE, ROUNDINGS = 1e-6, 100
@@ -244,19 +244,13 @@ def _marked(network: Pruned, marks: Mapping[str, Bool[Array, " filters"]], *inpu
 def _applied(around: Around | None, network: Pruned, *inputs: Array, **options: Any) -> Any:
     """Return what the network returns, with `around(module, name, input, call)`, if given, in place of module calls."""
 
-    def intercepted(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
-        module: Any = context.module
-        if context.method_name != "__call__" or not module.path or not args:
-            return call(*args, **kwargs)
-        name = "/".join(module.path)
-
-        def narrow(value: Array) -> Array:
-            if name not in network.widths:
-                return call(value, *args[1:], **kwargs)
+    def narrow(module: Any, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
+        def narrowed(value: Array) -> Any:
             layer = module.clone(features=network.widths[name], parent=None, name=None)
-            return layer.apply({"params": module.variables["params"]}, value, *args[1:], **kwargs)
+            return layer.apply({"params": module.variables["params"]}, value)
 
-        return around(module, name, args[0], narrow) if around else narrow(args[0])
+        if not name or around is None:  # A narrowed layer is applied as a model of its own, without a name.
+            return narrowed(value) if name in network.widths else call(value)
+        return around(module, name, value, narrowed if name in network.widths else call)
 
-    with nn.intercept_methods(intercepted):
-        return network.model.apply(network.variables, *inputs, **options)
+    return apply_around(narrow, network.model, network.variables, *inputs, **options)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from bnjax.models.interception import apply_around
 from bnjax.models.normalizer import Normalization
 from bnjax.normalizers import Normalizer
 from bnjax.normalizers.normalizer import Params, Stats
@@ -47,8 +48,8 @@ class Passage(NamedTuple):
     gradient: Array
 
 
-# What to make of a normalizer inside a network: its module, what enters it, and the call that applies it -> its output.
-Around = Callable[[Normalization, Array, Callable[[], Array]], Array]
+# What to make of a normalizer inside a network: itself, its name, what enters it, and the call that applies it.
+AroundNormalizer = Callable[[Normalizer, str, Array, Callable[[], Array]], Array]
 
 
 def normalizer_names(
@@ -60,8 +61,8 @@ def normalizer_names(
     """
     names: list[str] = []
 
-    def note(module: Normalization, _: Array, call: Callable[[], Array]) -> Array:
-        names.append(_name(module))
+    def note(_: Normalizer, name: str, __: Array, call: Callable[[], Array]) -> Array:
+        names.append(name)
         return call()
 
     def apply(variables: Mapping[str, Any], inputs: Array) -> Array:
@@ -93,8 +94,8 @@ def cut_at(
     """
     seen: list[tuple[str, Normalizer, Array]] = []
 
-    def note(module: Normalization, features: Array, call: Callable[[], Array]) -> Array:
-        seen.append((_name(module), module.norm, features))
+    def note(normalizer: Normalizer, name: str, features: Array, call: Callable[[], Array]) -> Array:
+        seen.append((name, normalizer, features))
         return call()
 
     _applied(model, variables, inputs, rngs, note)
@@ -107,7 +108,7 @@ def cut_at(
     params, stats = (_at(variables.get(collection, {}), name) for collection in ("params", "batch_stats"))
 
     def head(y: Array) -> Array:
-        return _applied(model, variables, inputs, rngs, lambda module, _, call: y if _name(module) == name else call())
+        return _applied(model, variables, inputs, rngs, lambda _, other, __, call: y if other == name else call())
 
     return Cut(name, normalizer, params, stats, features, head)
 
@@ -148,8 +149,7 @@ def passages(
     entering: dict[str, Array] = {}
     leaving: dict[str, Array] = {}
 
-    def note(module: Normalization, features: Array, call: Callable[[], Array]) -> Array:
-        name = _name(module)
+    def note(_: Normalizer, name: str, features: Array, call: Callable[[], Array]) -> Array:
         if name in entering:
             raise ValueError(f"every normalizer needs to be applied once, got {name} applied several times")
         entering[name], leaving[name] = features, call()
@@ -158,7 +158,7 @@ def passages(
     _applied(model, variables, inputs, rngs, note)
 
     def shifted_loss(shifts: dict[str, Array]) -> Array:
-        return loss(_applied(model, variables, inputs, rngs, lambda module, _, call: call() + shifts[_name(module)]))
+        return loss(_applied(model, variables, inputs, rngs, lambda _, name, __, call: call() + shifts[name]))
 
     gradients = jax.grad(shifted_loss)(jax.tree.map(jnp.zeros_like, entering))
     return {name: Passage(features, leaving[name], gradients[name]) for name, features in entering.items()}
@@ -169,22 +169,17 @@ def _applied(
     variables: Mapping[str, Any],
     inputs: Array,
     rngs: Mapping[str, Array] | None,
-    around: Around,
+    around: AroundNormalizer,
 ) -> Array:
     """Return the output of a network in batch mode with `around` in place of every normalizer's call."""
 
-    def intercepted(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext) -> Any:
-        if isinstance(context.module, Normalization) and context.method_name == "__call__":
-            return around(context.module, args[0], lambda: call(*args, **kwargs))
-        return call(*args, **kwargs)
+    def around_normalizer(module: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
+        if isinstance(module, Normalization):
+            return around(module.norm, name, value, lambda: call(value))
+        return call(value)
 
-    apply: Any = model.apply
-    with nn.intercept_methods(intercepted):
-        return apply(variables, inputs, mode="batch", mutable=["batch_stats"], rngs=rngs)[0]
-
-
-def _name(module: Normalization) -> str:
-    return "/".join(module.path)
+    options: dict[str, Any] = {"mode": "batch", "mutable": ["batch_stats"], "rngs": rngs}
+    return apply_around(around_normalizer, model, variables, inputs, **options)[0]
 
 
 def _at(collection: Mapping[str, Any], name: str) -> dict[str, Array]:
