@@ -245,4 +245,12 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.noisy_batch_norm", figures=figures, failures=failures, summary=summary)
+    main(
+        run,
+        Config,
+        name="experiments.noisy_batch_norm",
+        figures=figures,
+        failures=failures,
+        summary=summary,
+        sooner=True,
+    )

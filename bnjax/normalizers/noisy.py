@@ -33,7 +33,8 @@ def noisy_batch_norm(
     Per call and feature `μ ~ U(-mean_noise, mean_noise)` and `σ ~ U(1, deviation_noise)`; per value
     `m ~ U(μ - mean_spread, μ + mean_spread)` and `s ~ N(σ, deviation_spread²)`. Positions of a convolution count as
     batch. The noise is part of the affine phase; in running mode there is none. It blocks what `batch_norm`
-    blocks, but makes the terms of the rows individual.
+    blocks, but makes the terms of the rows individual. One key draws the same noise on one kind of device (XLA's own
+    generator), on another kind it may draw other noise.
 
     Args:
         mean_noise, deviation_noise, mean_spread, deviation_spread: n_μ, n_σ, r_μ and r_σ of the paper.
@@ -56,6 +57,8 @@ def noisy_batch_norm(
         dtype = statistics_dtype(x.dtype)
         a_feature = [1] * x.ndim
         a_feature[feature_axis] = x.shape[feature_axis]
+        # With JAX's default generator the draws are most of what a network takes to compile, anew at every place.
+        key = jax.random.wrap_key_data(jax.random.bits(key, (4,), "uint32"), impl="rbg")
         mean_key, deviation_key, m_key, s_key = jax.random.split(key, 4)
         mean = jax.random.uniform(mean_key, a_feature, dtype, -mean_noise, mean_noise)
         deviation = jax.random.uniform(deviation_key, a_feature, dtype, 1.0, deviation_noise)
