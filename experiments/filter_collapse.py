@@ -11,7 +11,7 @@ normalization and with post-shifted batch normalization, from the same seeds on 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from bnjax.data import LabelledImages
-from bnjax.training import LossNotFiniteError, Recipe, TrainState
+from bnjax.training import Recipe, TrainState
 from experiments.averages import left_out, over_seeds, paired_test
 from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
 from experiments.command import main, training_bar
@@ -34,7 +34,7 @@ from experiments.networks import (
     optimizer_of_any_rate,
     start_at_rate,
 )
-from experiments.observed import trained_and_observed
+from experiments.observed import Run, observed_runs
 from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:
@@ -104,42 +104,41 @@ def run(config: Config) -> dict[str, Any]:
     count = config.seeds * (len(kinds) + len(config.normalizers) * fine_tuned)
     curves, runs, layers, bins, diverged = [], [], [], [], []
     with training_bar(count * config.epochs) as advance:
-        for seed in range(config.seed, config.seed + config.seeds):
-            learned = {
-                name: _learned_before(config, name, recipes["momentum", name], before, seed, advance)
-                for name in config.normalizers
-                if fine_tuned
-            }
-            for optimizer, rate, start, name in kinds:
-                which = {**dict(zip(KIND, (optimizer, rate, start, name), strict=True)), "seed": seed}
-                recipe = recipes[optimizer, name]
-                scaled = rate * (0.1 if optimizer == "adam" else 1.0)
-                first = learned[name] if start == "fine_tuned" else None
-                try:
-                    trained, seen = trained_and_observed(
-                        config,
-                        "-".join(map(str, which.values())),
+
+        def planned() -> Iterator[Run]:
+            for seed in range(config.seed, config.seed + config.seeds):
+                learned = {
+                    name: _learned_before(config, name, recipes["momentum", name], before, seed, advance)
+                    for name in config.normalizers
+                    if fine_tuned
+                }
+                for optimizer, rate, start, name in kinds:
+                    recipe = recipes[optimizer, name]
+                    scaled = rate * (0.1 if optimizer == "adam" else 1.0)
+                    first = learned[name] if start == "fine_tuned" else None
+                    yield Run(
+                        {**dict(zip(KIND, (optimizer, rate, start, name), strict=True)), "seed": seed},
                         recipe,
-                        *half,
-                        order=partial(stretch_of_batches, config.stretch),
-                        seed=seed,
-                        start=start_at_rate(recipe, scaled, half[0].images, seed, first),
-                        advance=advance,
-                        observe=partial(_observed, config, recipe, images),
+                        partial(_observed, config, recipe, images),
+                        start_at_rate(recipe, scaled, half[0].images, seed, first),
                     )
-                except LossNotFiniteError as error:
-                    diverged.append({**which, "reason": str(error)})
-                    continue
-                shares = [collapsed_share(row["layers"]) for row in seen]
-                curves += [
-                    {**which, **history, "collapsed": share, "step": history["epoch"] * config.stretch}
-                    for share, history in zip(shares[1:], trained.history, strict=True)
-                ]
-                runs.append({**which, **trained.history[-1], "collapsed": shares[-1]})
-                layers += [{**which, **row, "share": row["collapsed"] / row["filters"]} for row in seen[-1]["layers"]]
-                bins += [{**which, **row} for row in seen[-1]["histograms"]]
-    if not runs:
-        raise LossNotFiniteError(f"every run diverged, the first as {diverged[0]['reason']}")
+
+        for which, (trained, seen) in observed_runs(
+            config,
+            planned(),
+            *half,
+            order=partial(stretch_of_batches, config.stretch),
+            advance=advance,
+            diverged=diverged,
+        ):
+            shares = [collapsed_share(row["layers"]) for row in seen]
+            curves += [
+                {**which, **history, "collapsed": share, "step": history["epoch"] * config.stretch}
+                for share, history in zip(shares[1:], trained.history, strict=True)
+            ]
+            runs.append({**which, **trained.history[-1], "collapsed": shares[-1]})
+            layers += [{**which, **row, "share": row["collapsed"] / row["filters"]} for row in seen[-1]["layers"]]
+            bins += [{**which, **row} for row in seen[-1]["histograms"]]
     return {
         "table": over_seeds(runs, KIND, METRICS),
         "tests": _tests(config, runs),

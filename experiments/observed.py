@@ -1,7 +1,7 @@
 """How is something measured along a training run that may be killed and go on?"""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -85,6 +85,69 @@ def trained_and_observed(
     return Observed(trained, [json.loads(file.read_text(encoding="utf-8")) for file in files])
 
 
+class Run(NamedTuple):
+    """A run to be made.
+
+    Attributes:
+        which: what tells it from the others, its `seed` among it; its folder is named after all of it.
+        recipe: as in `train`.
+        observe: as in `trained_and_observed`.
+        start: as in `train`.
+    """
+
+    which: dict[str, Any]
+    recipe: Recipe
+    observe: Callable[[int, TrainState], Any]
+    start: TrainState | None = None
+
+
+def observed_runs(
+    config: TrainingOptions,
+    runs: Iterable[Run],
+    train_data: LabelledImages,
+    test_data: LabelledImages,
+    *,
+    order: Order,
+    advance: Callable[[str, dict[str, Any]], None],
+    diverged: list[dict[str, Any]],
+) -> Iterator[tuple[dict[str, Any], Observed]]:
+    """Make one run after another and yield which it was with what was seen.
+
+    A run that diverges is left out and told of in `diverged`.
+
+    Args:
+        config, train_data, test_data, order, advance: as in `trained_and_observed`.
+        runs: what to run; the next is asked for when the one before is over.
+        diverged: a list to which each such run's `which` and the `reason` are added.
+
+    Raises:
+        ValueError: a batch of more rows than there are.
+        LossNotFiniteError: every run diverged.
+    """
+    ended = 0
+    for run in runs:
+        try:
+            observed = trained_and_observed(
+                config,
+                "-".join(map(str, run.which.values())),
+                run.recipe,
+                train_data,
+                test_data,
+                order=order,
+                seed=run.which["seed"],
+                start=run.start,
+                advance=advance,
+                observe=run.observe,
+            )
+        except LossNotFiniteError as error:
+            diverged.append({**run.which, "reason": str(error)})
+        else:
+            ended += 1
+            yield run.which, observed
+    if not ended:
+        raise LossNotFiniteError(f"every run diverged, the first as {diverged[0]['reason']}")
+
+
 def observed_from_every_seed(
     config: TrainingOptions,
     recipes: Mapping[str, Recipe],
@@ -96,40 +159,21 @@ def observed_from_every_seed(
     observe: Callable[[Recipe, int, int, TrainState], Any],
     diverged: list[dict[str, Any]],
 ) -> Iterator[tuple[dict[str, Any], Observed]]:
-    """Train every normalizer's recipe from so many seeds, one after another, and yield what was seen with whose it is.
-
-    A run that diverges is left out and told of in `diverged`.
+    """Train every normalizer's recipe from so many seeds: `observed_runs` of which `normalizer` and `seed` are told.
 
     Args:
-        config, train_data, test_data, order: as in `trained_and_observed`.
+        config, train_data, test_data, order, diverged: as in `observed_runs`.
         recipes: by the normalizers' names.
         seeds: runs of each, with the seeds seed, seed + 1, …
         observe: `(recipe, seed, epoch, state) -> value`, something that JSON can hold.
-        diverged: a list to which `normalizer`, `seed` and `reason` are added.
 
     Raises:
         ValueError: a batch of more rows than there are.
         LossNotFiniteError: every run diverged.
     """
-    runs = list(product(recipes, range(config.seed, config.seed + seeds)))
+    runs = [
+        Run({"normalizer": name, "seed": seed}, recipe, partial(observe, recipe, seed))
+        for (name, recipe), seed in product(recipes.items(), range(config.seed, config.seed + seeds))
+    ]
     with training_bar(len(runs) * config.epochs) as advance:
-        for name, seed in runs:
-            which = {"normalizer": name, "seed": seed}
-            try:
-                observed = trained_and_observed(
-                    config,
-                    f"{name}-{seed}",
-                    recipes[name],
-                    train_data,
-                    test_data,
-                    order=order,
-                    seed=seed,
-                    advance=advance,
-                    observe=partial(observe, recipes[name], seed),
-                )
-            except LossNotFiniteError as error:
-                diverged.append({**which, "reason": str(error)})
-            else:
-                yield which, observed
-    if len(diverged) == len(runs):
-        raise LossNotFiniteError(f"every run diverged, the first as {diverged[0]['reason']}")
+        yield from observed_runs(config, runs, train_data, test_data, order=order, advance=advance, diverged=diverged)
