@@ -3,10 +3,11 @@
     python -m benchmarks.hessian_products
 
 The mean loss of VGG-A and ResNet-18 with batch normalization in training mode on random images of 32×32×3, float32: its
-gradient, one product with the Hessian, and one more product at a point that was linearized before, as each step of
-Lanczos' method takes it. By counting products they cost 1, 3 and 2 gradients. PyTorch's are its gradient, the gradient
-of ⟨gradient, vector⟩, and the same with the graph of the gradient kept. Timed after a warm-up, in turns; reported are
-medians and the smallest and largest ratio of a turn. PyTorch is in the extra `bench`; without it its columns say so.
+gradient, one product with the Hessian, one more product at a point that was linearized before, as each step of
+Lanczos' method takes it, and losses and gradients at 8 steps along the gradient. By counting products they cost 1, 3, 2
+and 9 gradients. PyTorch's are its gradient, the gradient of ⟨gradient, vector⟩, the same with the graph of the gradient
+kept, and 9 gradients. Timed after a warm-up, in turns; reported are medians and the smallest and largest ratio of a
+turn. PyTorch is in the extra `bench`; without it its columns say so.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ import optax
 from flax import linen as nn
 
 from benchmarks.turns import MEASURED, NO_TORCH, TORCH, in_turns, ratios, seconds_beside
-from bnjax.curvature import batch_loss, hessian_vector_product, linearized_gradient
+from bnjax.curvature import along_gradient, batch_loss, hessian_vector_product, linearized_gradient
 from bnjax.models import VGGA, LeNet, ResNet
 from bnjax.normalizers import batch_norm
 from experiments.command import Options, main, progress
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # What each should cost, in gradients.
-COUNTED = {"gradient": 1, "product": 3, "product, linearized": 2}
+COUNTED = {"gradient": 1, "product": 3, "product, linearized": 2, "along the gradient": 9}
+STEP_SIZES = np.geomspace(0.05, 0.4, 8).astype(np.float32)
 # The largest relative difference between a product and the same of the linearization, in float32.
 ROUNDING = 1e-3
 
@@ -118,10 +120,12 @@ def _ours(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> dict[str,
     product = jax.jit(lambda params, direction: hessian_vector_product(loss, params, direction))
     linearized = jax.jit(lambda params: linearized_gradient(loss, params))(params).hessian_product
     again = jax.jit(lambda product, direction: product(direction))
+    along = jax.jit(lambda params: along_gradient(loss, params, jnp.asarray(STEP_SIZES)))
     return {
         "gradient": lambda: jax.block_until_ready(gradient(params)),
         "product": lambda: jax.block_until_ready(product(params, direction)),
         "product, linearized": lambda: jax.block_until_ready(again(linearized, direction)),
+        "along the gradient": lambda: jax.block_until_ready(along(params)),
     }
 
 
@@ -149,7 +153,10 @@ def _pytorch(counterpart: Callable[[Any], Any], images: np.ndarray, labels: np.n
     def again() -> Any:
         return torch.autograd.grad(kept, params, direction, retain_graph=True)
 
-    return {"gradient": gradient, "product": product, "product, linearized": again}
+    def along() -> Any:
+        return [gradient() for _ in range(1 + len(STEP_SIZES))]
+
+    return {"gradient": gradient, "product": product, "product, linearized": again, "along the gradient": along}
 
 
 def failures(results: dict[str, Any]) -> list[str]:
@@ -166,7 +173,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     return {
         "seconds": seconds_beside(
             results["table"],
-            title="Products with the Hessian, batch statistics live",
+            title="Products with the Hessian and gradients along the gradient, batch statistics live",
             caption=f"median of {config['repeats']} turns; batches of {config['batch_size']}; float32; random images; "
             f"seed {config['seed']}",
         )
