@@ -60,4 +60,5 @@ def _draw_boxes(axis: Axes, rows: Sequence[Row], look: dict[str, Any]) -> None:
         corner = row["x0"] - 0.5, row["y0"] - 0.5  # The first pixel's middle is at 0.
         axis.add_patch(Rectangle(corner, row["x1"] - row["x0"], row["y1"] - row["y0"], fill=False, **look))
         if "score" in row:
-            axis.text(*corner, f"{row['label']}  {row['score']:.2f}", fontsize=6, va="bottom", color="black")
+            paper = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5}
+            axis.text(*corner, f"{row['label']}  {row['score']:.2f}", fontsize=6, va="bottom", bbox=paper)
