@@ -19,11 +19,17 @@ EDGES = {"margin": np.linspace(-2, 6, 33), "scale": np.linspace(-0.5, 2.5, 31)}
 
 
 def filters(model: nn.Module, state: TrainState, images: Array) -> dict[str, dict[str, list[float]]]:
-    """Return margin and scale of every filter before a ReLU, by its normalizer; over all images, running statistics."""
+    """Return margin and scale of every filter before a ReLU, by its normalizer; over all images, running statistics.
+
+    Where a normalizer learns no scale it is 1.
+    """
     params: dict[str, Any] = flatten_dict(state.params, sep="/")
     margins = jax.device_get(_margins(model, state, images))
     return {
-        name: {"margin": margin.tolist(), "scale": np.asarray(params[f"{name}/scale"]).tolist()}
+        name: {
+            "margin": margin.tolist(),
+            "scale": np.asarray(params.get(f"{name}/scale", np.ones_like(margin))).tolist(),
+        }
         for name, margin in margins.items()
     }
 

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "bnjax"
 MAY_IMPORT = {
     "normalizers": {"normalizers"},
     "derivatives": {"derivatives", "normalizers"},
-    "models": {"models", "normalizers"},
-    "data": {"data"},
+    "models": {"models", "boxes", "normalizers"},
+    "data": {"data", "boxes"},
     "training": {"training", "compilation", "data", "reporting"},
     "measurements": {"measurements", "compilation", "models", "normalizers"},
     "curvature": {"curvature", "training", "normalizers"},

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 
 class Batches(NamedTuple):
@@ -19,22 +19,22 @@ class Batches(NamedTuple):
 
 
 def random_batches(
-    labels: Int[np.ndarray, " n"], batch_size: int, generator: np.random.Generator, *, remainder: str = "drop"
+    labels: Shaped[np.ndarray, "n ..."], batch_size: int, generator: np.random.Generator, *, remainder: str = "drop"
 ) -> Batches:
     """Return all rows once, in random order.
 
     Args:
-        labels: the labels of all rows.
+        labels: the labels of all rows; only their number counts.
         batch_size: rows of a batch.
         generator: where the order comes from.
         remainder: what to do with the rows that do not fill a batch: `drop` them, or `wrap` the last batch around to
             the first rows of the epoch.
 
     Raises:
-        ValueError: fewer rows than a batch holds and `remainder="drop"`, labels of another shape or none, or an option
-            that there is not.
+        ValueError: fewer rows than a batch holds and `remainder="drop"`, no labels, or an option that there is not.
     """
-    _check_labels(labels)
+    if not len(labels):
+        raise ValueError("there needs to be at least one row, got none")
     rows = _whole_batches(generator.permutation(len(labels)), batch_size, remainder, "the data")
     return Batches(rows, _dropped(labels, rows))
 
@@ -47,7 +47,8 @@ def single_class_batches(
     Within a class the rows are in random order. Arguments and errors as in `random_batches`; what is dropped or wrapped
     is counted class by class.
     """
-    _check_labels(labels)
+    if labels.ndim != 1 or not len(labels):
+        raise ValueError(f"labels need to be one number for each of at least one row, got shape {labels.shape}")
     of_class = [
         _whole_batches(generator.permutation(np.flatnonzero(labels == label)), batch_size, remainder, f"class {label}")
         for label in np.unique(labels)
@@ -55,11 +56,6 @@ def single_class_batches(
     longest = max(len(batches) for batches in of_class)
     rows = np.stack([batches[turn] for turn in range(longest) for batches in of_class if turn < len(batches)])
     return Batches(rows, _dropped(labels, rows))
-
-
-def _check_labels(labels: np.ndarray) -> None:
-    if labels.ndim != 1 or not len(labels):
-        raise ValueError(f"labels need to be one number for each of at least one row, got shape {labels.shape}")
 
 
 def _whole_batches(order: np.ndarray, batch_size: int, remainder: str, what: str) -> np.ndarray:

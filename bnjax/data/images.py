@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 
 
 class LabelledImages(NamedTuple):
@@ -13,13 +13,13 @@ class LabelledImages(NamedTuple):
 
     Attributes:
         images: float32 of shape (n, h, w, channels), in [0, 1].
-        labels: int32 of shape (n,), 0 … classes - 1.
+        labels: int32 of shape (n,), 0 … classes - 1; or (n, …), what a loss asks of each image instead of one class.
         name: what to call the data on a figure; it says so if the data is a subset.
         classes: number of classes.
     """
 
     images: Float[np.ndarray, "n h w channels"]
-    labels: Int[np.ndarray, " n"]
+    labels: Shaped[np.ndarray, "n ..."]
     name: str
     classes: int
 

@@ -1,5 +1,6 @@
 """What can be read off a network: its layers, its features, and what becomes of gradients on their way through it."""
 
+from bnjax.measurements.average_precision import AveragePrecision, average_precision
 from bnjax.measurements.blocked_share import BlockedShare, GradientParts, blocked_shares, gradient_parts
 from bnjax.measurements.collapse import before_relu, filter_margins
 from bnjax.measurements.covariate_shift import CovariateShift, internal_covariate_shift, parameter_order
@@ -9,11 +10,13 @@ from bnjax.measurements.pruning import Pruned, prune
 
 __all__ = [
     "AppliedLayer",
+    "AveragePrecision",
     "BlockedShare",
     "CovariateShift",
     "GradientParts",
     "Pruned",
     "applied_layers",
+    "average_precision",
     "before_relu",
     "blocked_shares",
     "filter_margins",

@@ -28,7 +28,8 @@ def check_run(
     Raises:
         TypeError: a recipe that is not hashable.
         ValueError: images and labels of different number or none, training and test images of different shape, images
-            that are not finite floats, labels that are no classes of the data, and numbers out of range.
+            that are not finite floats, labels that are no classes of the data or, of more than one number a row, not
+            finite, and numbers out of range.
     """
     for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
         if value < least:
@@ -53,7 +54,10 @@ def _check_data(part: str, data: LabelledImages, classes: int) -> None:
             f"the {part} images need to be finite floating-point numbers, got dtype {images.dtype}"
             + (" with NaN or infinity" if np.issubdtype(images.dtype, np.floating) else "; divide by 255?")
         )
-    if labels.min() < 0 or labels.max() >= classes:
+    if labels.ndim > 1:
+        if not np.isfinite(labels).all():
+            raise ValueError(f"the {part} labels need to be finite, got some that are not")
+    elif labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"the {part} labels need to be from 0 to {classes - 1}, got some from {labels.min()} to {labels.max()}"
         )

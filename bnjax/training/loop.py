@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Shaped
 
 from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import write_csv
@@ -17,7 +17,7 @@ from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Recipe, evaluate, train_epoch
 
 CHECKPOINTS = "checkpoints"
-Order = Callable[[Int[np.ndarray, " n"], int, np.random.Generator], Batches]
+Order = Callable[[Shaped[np.ndarray, "n ..."], int, np.random.Generator], Batches]
 
 
 class LossNotFiniteError(ArithmeticError):

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from bnjax.training.state import TrainState
 
-Loss = Callable[[Array, Array], Array]
-Score = Callable[[Array, Array], Array]
+Outputs = Any  # Of a model: an array, or several.
+Labels = Shaped[Array, "n ..."]  # One a row, of any shape that the loss takes.
+Loss = Callable[[Outputs, Array], Array]
+Score = Callable[[Outputs, Array], Array]
 Augment = Callable[[Array, Array], Array]
 
 
@@ -42,7 +44,8 @@ class Recipe(NamedTuple):
     Attributes:
         model: a linen module with `__call__(images, *, mode)`; of its collections `params` and `batch_stats` are kept.
         optimizer: any optax transformation.
-        loss: `(outputs, labels) -> losses`, one a row; of a classifier the outputs are logits.
+        loss: `(outputs, labels) -> losses`, one a row; of a classifier the outputs are logits. It takes what
+            the model returns, and labels as the data has them.
         augment: `(key, images) -> images`, or None.
         score: a named function `(outputs, labels) -> scores`, one a row, the higher the better: it tells which epoch is
             the best.
@@ -56,7 +59,7 @@ class Recipe(NamedTuple):
 
 
 def train_step(
-    recipe: Recipe, state: TrainState, images: Float[Array, "n ..."], labels: Int[Array, " n"]
+    recipe: Recipe, state: TrainState, images: Float[Array, "n ..."], labels: Labels
 ) -> tuple[TrainState, Metrics]:
     """Take one step on the mean loss of a batch, in batch mode; the metrics are those before the step."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
@@ -75,7 +78,7 @@ def train_step(
 
 def mean_loss(
     params: Any, recipe: Recipe, stats: Any, images: Array, labels: Array, rngs: dict[str, Array]
-) -> tuple[Array, tuple[Any, Array]]:
+) -> tuple[Array, tuple[Any, Outputs]]:
     """Return the mean loss of a batch in batch mode, and beside it the updated statistics and the model's outputs.
 
     Raises:
@@ -87,17 +90,17 @@ def mean_loss(
     return mean_over_rows("loss", recipe.loss(outputs, labels), labels), (updated.get("batch_stats", {}), outputs)
 
 
-def mean_over_rows(name: str, values: ArrayLike, labels: Int[Array, " n"]) -> Float[Array, ""]:
+def mean_over_rows(name: str, values: ArrayLike, labels: Labels) -> Float[Array, ""]:
     """Return the mean of a loss or score.
 
     Raises:
         ValueError: it is not one number a row.
     """
     values = jnp.asarray(values)
-    if values.shape != labels.shape:
+    if values.shape != labels.shape[:1]:
         raise ValueError(
-            f"the {name} of {len(labels)} rows needs the shape {labels.shape}, one number a row, got {values.shape}; "
-            "do not average"
+            f"the {name} of {len(labels)} rows needs the shape {labels.shape[:1]}, one number a row, got "
+            f"{values.shape}; do not average"
         )
     return jnp.mean(values)
 
@@ -106,7 +109,7 @@ def train_epoch(
     recipe: Recipe,
     state: TrainState,
     images: Float[Array, "n ..."],
-    labels: Int[Array, " n"],
+    labels: Labels,
     indices: Int[Array, "steps batch_size"],
 ) -> tuple[TrainState, Metrics]:
     """Take a step for every row of `indices`; the given state's memory is reused and it is gone.
@@ -128,7 +131,7 @@ def train_epoch(
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def chosen_step(
-    recipe: Recipe, state: TrainState, images: Float[Array, "n ..."], labels: Int[Array, " n"], chosen: Int[Array, " b"]
+    recipe: Recipe, state: TrainState, images: Float[Array, "n ..."], labels: Labels, chosen: Int[Array, " b"]
 ) -> tuple[TrainState, Metrics]:
     """Take `train_step` on the chosen rows, compiled; the given state's memory is reused and it is gone."""
     return train_step(recipe, state, images[chosen], labels[chosen])
@@ -139,7 +142,7 @@ def scan_epoch(
     recipe: Recipe,
     state: TrainState,
     images: Float[Array, "n ..."],
-    labels: Int[Array, " n"],
+    labels: Labels,
     indices: Int[Array, "steps batch_size"],
 ) -> tuple[TrainState, Metrics]:
     """Take a step for every row of `indices`, as one program."""
@@ -155,7 +158,7 @@ def evaluate(
     recipe: Recipe,
     state: TrainState,
     images: Float[Array, "n ..."],
-    labels: Int[Array, " n"],
+    labels: Labels,
     *,
     batch_size: int = 256,
 ) -> Metrics:

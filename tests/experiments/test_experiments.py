@@ -83,6 +83,7 @@ COLUMNS = {
         "test_accuracy",
         "seeds",
     },
+    "experiments.detection": {"normalizer", "ap", "ap_std", "ap50", "ap50_std", "recall", "collapsed", "seeds"},
     "experiments.sparsifying_probability": {
         "noise",
         "rate",
