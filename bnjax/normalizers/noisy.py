@@ -58,8 +58,8 @@ def noisy_batch_norm(
         a_feature = [1] * x.ndim
         a_feature[feature_axis] = x.shape[feature_axis]
         # With JAX's default generator the draws are most of what a network takes to compile, anew at every place.
-        key = jax.random.wrap_key_data(jax.random.bits(key, (4,), "uint32"), impl="rbg")
-        mean_key, deviation_key, m_key, s_key = jax.random.split(key, 4)
+        faster: Array = jax.random.wrap_key_data(jax.random.bits(key, (4,), "uint32"), impl="rbg")
+        mean_key, deviation_key, m_key, s_key = jax.random.split(faster, 4)
         mean = jax.random.uniform(mean_key, a_feature, dtype, -mean_noise, mean_noise)
         deviation = jax.random.uniform(deviation_key, a_feature, dtype, 1.0, deviation_noise)
         m = mean + jax.random.uniform(m_key, x.shape, dtype, -mean_spread, mean_spread)
