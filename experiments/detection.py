@@ -69,9 +69,9 @@ class Config(TrainingOptions):
     """Convolutions before the detector's branches, and in each of them."""
     optimizer: OptimizerName = "adam"
     """SGD, SGD with momentum 0.9, or Adam."""
-    learning_rate: float = 0.006
+    learning_rate: float = 0.02
     """Learning rate at first; it falls to 0 along a cosine."""
-    weight_decay: float = 5e-4
+    weight_decay: float = 5e-3
     """Weight decay of every parameter, added to its gradient, on scales and biases too."""
     batch_size: int = 16
     """Scenes of a training batch."""
