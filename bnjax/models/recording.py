@@ -155,7 +155,7 @@ def _pass(
     live: dict[Call, Array] = {}
     values: dict[Call, Array] = {}
 
-    def around(module: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
+    def around(module: nn.Module, name: str, value: Any, call: Callable[[Any], Any]) -> Any:
         kinds[name] = type(module).__name__
         if isinstance(module, NORMALIZATIONS):
             normalizers.append(name)
@@ -172,13 +172,14 @@ def _pass(
                 return value
             held[place], live[place] = mask, jnp.array(True)
             return mask(value)
-        normalizer, output = normalizer_of(module, value), call(value)
+        normalizer = normalizer_of(module, value)
         if name == application.layer:
-            layers.append(_layer(module, normalizer, value, output))
-            return output if shift is None else output + shift
-        # Without statistics of a batch there is nothing to hold.
-        if normalizer is not None and normalizer.init(value)[1]:
-            seen = _at_work(module, normalizer, *state_of(module, normalizer, value), value)
+            layers.append(_layer(module, normalizer, value, call))
+            return layers[-1].output if shift is None else layers[-1].output + shift
+        params, stats = state_of(module, normalizer, value) if normalizer else ({}, {})
+        output = call(value)
+        if normalizer and stats:  # Without, there are no statistics of a batch to hold.
+            seen = _at_work(module, normalizer, params, stats, value)
             held[place], values[place] = seen.held(output.dtype), value
             live[place] = seen.error(output, fast_variance=_fast_variance(module)) <= 1
         return output
@@ -196,13 +197,15 @@ def _mask(value: Array, call: Callable[[Array], Any]) -> Held | None:
     return None if kept is ones else Held(zeros, kept, zeros, value.dtype)
 
 
-def _layer(module: nn.Module, normalizer: Normalizer | None, x: Array, output: Array) -> _Layer:
+def _layer(module: nn.Module, normalizer: Normalizer | None, x: Array, call: Callable[[Array], Array]) -> _Layer:
     if normalizer is None:
+        axes = {name: value for name, value in vars(module).items() if name.endswith(("axis", "axes"))}
         raise ValueError(
             f"layer {'/'.join(module.path)!r} needs statistics over axes that a normalizer of the library takes them "
-            f"over, and one axis of features; got {module} on an input of shape {x.shape}"
+            f"over, and one axis of features; got {type(module).__name__} with {axes} on an input of shape {x.shape}"
         )
     params, stats = state_of(module, normalizer, x)
+    output = call(x)
     seen, fast = _at_work(module, normalizer, params, stats, x), _fast_variance(module)
     expected = seen.output()
     relative = jnp.max(jnp.abs(output - expected)) / (jnp.max(jnp.abs(expected)) + jnp.finfo(output.dtype).tiny)

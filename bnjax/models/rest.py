@@ -62,7 +62,7 @@ class Rest:
         replaced = {**self.held, **(held or {})}
         calls: Counter[str] = Counter()
 
-        def around(module: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
+        def around(module: nn.Module, name: str, value: Any, call: Callable[[Any], Any]) -> Any:
             if name == self.application.layer:
                 return y.astype(self.dtype)
             if not isinstance(module, (nn.Dropout, *NORMALIZATIONS)):
