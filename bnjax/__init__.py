@@ -10,6 +10,7 @@ from bnjax.spectrum import SpectrumReport, spectrum
 if TYPE_CHECKING:
     from bnjax.audit_report import AuditReport
     from bnjax.auditing import audit
+    from bnjax.measurements import blocked_share
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,7 @@ __all__ = [
     "BlockingReport",
     "SpectrumReport",
     "audit",
+    "blocked_share",
     "blocking",
     "cross_entropy_head",
     "logits_head",
@@ -29,14 +31,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # What looks into models needs flax, which the rest does without.
-    if name == "audit":
-        from bnjax.auditing import audit
+    if name in ("AuditReport", "audit"):
+        from bnjax import audit_report, auditing
 
-        return audit
-    if name == "AuditReport":
-        from bnjax.audit_report import AuditReport
+        return audit_report.AuditReport if name == "AuditReport" else auditing.audit
+    if name == "blocked_share":
+        from bnjax.measurements import blocked_share
 
-        return AuditReport
+        return blocked_share
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

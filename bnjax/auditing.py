@@ -100,7 +100,7 @@ def audit(
         ...         return nn.Dense(2)(nn.tanh(x))
         >>> x = jnp.sin(jnp.arange(20.0)).reshape(5, 4)
         >>> variables = Model().init(jax.random.key(0), x, False)
-        >>> options = {"loss": lambda y: jnp.sum(y**2), "apply_kwargs": {"train": True}}
+        >>> options = {"loss": lambda y: jnp.sum((y - 1) ** 2), "apply_kwargs": {"train": True}}
         >>> report = audit(Model(), variables, x, layer="norm", **options)
         >>> bool(report.terms["gradient"].shared.survival < 1e-4)
         True
