@@ -1,5 +1,6 @@
 """Which terms of a model's loss get back through one of its normalizers? Any linen module, unchanged."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.audit_checks import as_application, as_inputs, check_layer, check_rows
 from bnjax.audit_report import AuditReport
 from bnjax.blocking import assemble, split_loss
 from bnjax.derivatives.heads import Head, LogitsHead, as_pytree
@@ -22,16 +24,8 @@ from bnjax.models.dependence import dependence
 from bnjax.models.held import Held
 from bnjax.models.recording import Recording, entering, record
 from bnjax.models.rest import Application, Call, Rest, row_output
-from bnjax.normalizers.normalizer import Normalizer, is_concrete
-from bnjax.problem import (
-    Problem,
-    as_array,
-    as_row_arguments,
-    check_at_least_one,
-    check_signature,
-    pose,
-    standardize,
-)
+from bnjax.normalizers.normalizer import Normalizer
+from bnjax.problem import Problem, as_row_arguments, check_at_least_one, check_signature, pose, standardize
 
 # The most entries of a batch, rows times features, for which its loss is expanded as a whole.
 JOINT_LIMIT = 1024
@@ -56,7 +50,7 @@ def audit(
 
     The model is trunk → layer → rest, and the layer's statistics are those of the batch. What the rest makes of each
     row's own inputs is the head of `bnjax.blocking`, with dropout as drawn for the batch. Where the outputs of a row
-    are one vector and piecewise linear in what leaves the layer the exact low-rank path is taken.
+    are one vector, no longer than what leaves the layer and piecewise linear in it, the exact low-rank path is taken.
 
     Other normalizers with batch statistics mix the rows. Those before the layer, or beside it, do not vary with what
     leaves it. Those behind it do, and a definition is needed (docs/theory.md, inside a model):
@@ -108,8 +102,8 @@ def audit(
     check_at_least_one("chunk", chunk)
     if statistics not in ("held", "joint"):
         raise ValueError(f"statistics needs to be 'held' or 'joint', got {statistics!r}")
-    application = _application(model, layer, apply_kwargs or {})
-    inputs = _inputs(inputs)
+    application = as_application(model, layer, apply_kwargs or {})
+    inputs = as_inputs(inputs)
     rows = len(jax.tree.leaves(inputs)[0])
     row_arguments = as_row_arguments(row_arguments, rows)
     check_signature(loss, len(row_arguments))
@@ -118,7 +112,7 @@ def audit(
         recording = _recorded(application, loss, variables, inputs, row_arguments, rngs)
     except errors.InvalidRngError as error:
         raise ValueError(f"the model draws random numbers: pass rngs={{name: jax.random.key(seed)}}; {error}") from None
-    _check(recording, rows, layer)
+    check_layer(recording, rows, layer)
 
     held = {call: recording.held[call] for call, live in jax.device_get(recording.live).items() if live}
     problem = pose(
@@ -131,7 +125,7 @@ def audit(
     if statistics == "held":
         axis, standardized = problem.feature_axis, standardize(problem)
         split = split_loss(problem.row_heads(), problem.center, standardized, feature_axis=axis, chunk=chunk)
-        _check_rows(split.losses, recording)
+        check_rows(split.losses, recording)
         parts, behind = PARTS, tuple(dict.fromkeys(call[0] for call in recording.behind if call in held))
     else:
         rest = Rest(variables, rngs, {}, application, recording.dtype)
@@ -140,7 +134,7 @@ def audit(
     report = assemble(problem, split, parts=parts)
     trunk = None
     if trunk_gradients:
-        arriving = {term: part.input_gradient for term, part in report.terms.items()}
+        arriving = OrderedDict((term, part.input_gradient) for term, part in report.terms.items())
         trunk = _trunk_gradients(application, variables, inputs, rngs, arriving)
     return AuditReport(
         **vars(report),
@@ -191,7 +185,8 @@ def _row_heads(
     shared = {call: of_call for call, of_call in held.items() if of_call.rows == 1}
     by_row = {call: of_call.for_rows(rows) for call, of_call in held.items() if call not in shared}
     rest = Rest(variables, rngs, shared, application, recording.dtype)
-    if isinstance(recording.outputs, Array) and recording.outputs.ndim == 2:
+    outputs = recording.outputs
+    if isinstance(outputs, Array) and outputs.ndim == 2 and len(outputs[0]) <= recording.features[0].size:
         head = LogitsHead(Partial(row_output, rest), loss, context=1)
     else:
         head = Partial(_row_loss, rest, loss)
@@ -223,8 +218,8 @@ def _joint_terms(problem: Problem, loss: Head, *, chunk: int) -> Terms:
 
 @partial(jax.jit, static_argnames=("application",))
 def _trunk_gradients(
-    application: Application, variables: Mapping[str, Any], inputs: tuple, rngs: Any, arriving: dict[str, Array]
-) -> dict[str, dict[str, Array]]:
+    application: Application, variables: Mapping[str, Any], inputs: tuple, rngs: Any, arriving: OrderedDict[str, Array]
+) -> OrderedDict[str, dict[str, Array]]:
     """Return gradients at the layer's input carried back to the parameters that it depends on, by path."""
 
     def features(params: dict[str, Array]) -> Array:
@@ -234,8 +229,8 @@ def _trunk_gradients(
     _, transpose = jax.vjp(features, params)
     (used,) = dependence(features, params)
     names = [name for name, is_used in zip(sorted(params), used, strict=True) if is_used]
-    gradients = {term: transpose(gradient)[0] for term, gradient in arriving.items()}
-    return {term: {name: by_name[name] for name in names} for term, by_name in gradients.items()}
+    stacked = jax.lax.map(lambda gradient: transpose(gradient)[0], jnp.stack(list(arriving.values())))
+    return OrderedDict((term, {name: stacked[name][index] for name in names}) for index, term in enumerate(arriving))
 
 
 @jax.jit
@@ -245,68 +240,3 @@ def _gradient_error(problem: Problem, found: Array, output_gradient: Array) -> F
     actual = pull_back(problem.standardization, problem.x, at_output[None])
     size = norms(actual)[0]
     return jnp.where(size > 0, norms(found - actual)[0] / jnp.where(size > 0, size, 1), 0.0)
-
-
-def _application(model: nn.Module, layer: str, apply_kwargs: Mapping[str, Any]) -> Application:
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model needs to be a linen module (flax.linen.Module), got {type(model).__name__}; of nnx modules the "
-            "inside can't be seen yet"
-        )
-    if taken := {"mutable", "rngs", "method", "capture_intermediates"} & set(apply_kwargs):
-        raise ValueError(f"apply_kwargs are for the model's own call, got {sorted(taken)}; pass rngs= to audit itself")
-    application = Application(model, layer, tuple(sorted(apply_kwargs.items())))
-    try:
-        hash(application)
-    except TypeError as error:
-        raise TypeError(
-            f"model, layer and apply_kwargs need to be hashable, to be compiled once: {error}; use tuples for lists, "
-            "and pass arrays among the inputs"
-        ) from None
-    return application
-
-
-def _inputs(inputs: Any) -> tuple:
-    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-    arrays = jax.tree.map(partial(as_array, what="an input"), arguments)
-    shapes = [leaf.shape for leaf in jax.tree.leaves(arrays)]
-    if len({shape[:1] for shape in shapes}) != 1 or shapes[0] == ():
-        raise ValueError(
-            f"inputs need to have one entry a row, all for the same rows, got shapes {shapes}; what is no array of "
-            "rows goes to apply_kwargs"
-        )
-    return arrays
-
-
-def _check(recording: Recording, rows: int, layer: str) -> None:
-    """Raise unless what the layer did is what its normalizer does in training, row by row."""
-    name, shape = recording.normalizer.name, recording.features.shape
-    if not is_concrete(recording.error):
-        raise TypeError("audit looks at values and compiles by itself: call it outside of jax.jit and jax.grad")
-    if len(recording.features) != rows:
-        raise ValueError(
-            f"the input of {layer!r} needs one entry for each of the {rows} rows, got shape {shape}; what joins rows "
-            "and positions in one axis has no rows any more"
-        )
-    recording.normalizer.check(recording.features)
-    if not recording.error <= 1:
-        raise ValueError(
-            f"{layer!r} needs to be {name} with the statistics of the batch, but it returned something else, different "
-            f"by {float(recording.relative_error):.2g} of the largest entry: it may use running statistics, then pass "
-            "what the model takes for training, such as apply_kwargs={'train': True}; or a mask"
-        )
-
-
-def _check_rows(losses: Float[Array, " n"], recording: Recording) -> None:
-    """Raise unless every row has the same loss alone as in the batch."""
-    dtypes = [leaf.dtype for leaf in (recording.features, recording.losses, *jax.tree.leaves(recording.outputs))]
-    epsilon = max(float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))
-    size, error = (float(jnp.max(jnp.abs(value))) for value in (recording.losses, losses - recording.losses))
-    if error > epsilon**0.5 * size:
-        hidden = f" (such as {', '.join(recording.hidden)})" if recording.hidden else ""
-        raise ValueError(
-            f"rows are mixed: alone a row's loss differs by {error:.3g} from what it is in the batch, where the "
-            f"largest is {size:.3g}. Normalizers and dropout of flax's or the library's are held, unless they are "
-            f"inside of nn.scan or nn.remat{hidden}; attention over the batch, or another normalization, can't be. "
-            "Audit another layer or, for a small batch, with statistics='joint'"
-        )

@@ -92,6 +92,19 @@ def test_both_definitions_agree_where_nothing_behind_mixes_rows():
         assert_close(whole.terms[term].input_gradient, by_row.terms[term].input_gradient, order=2, scale=10.0)
 
 
+def test_the_joint_terms_take_rows_that_attend_to_one_another():
+    class Attending(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.LayerNorm(name="norm")(x)
+            return nn.Dense(3)(jax.nn.softmax(x @ x.T) @ x)
+
+    variables, inputs = drawn(Attending(), (5, 4))
+    report = ask("norm", Attending(), variables, inputs, apply_kwargs={}, statistics="joint")
+    _, actual = at_layer(Example(Attending(), (5, 4), "norm"), variables, inputs, LABELS)
+    assert_close(sum(part.input_gradient for part in report.terms.values()), actual, order=2, scale=10.0)
+
+
 def test_held_statistics_are_named_with_what_they_change(held, joint):
     assert held.held == ("second",)
     difference = jnp.linalg.norm(held.total_gradient - joint.total_gradient)
@@ -107,6 +120,7 @@ def test_the_trunks_gradients_add_up_to_its_whole_gradient(joint):
     example = Example(MODEL, (5, 2), "first", TRAIN)
     whole = jax.jit(jax.grad(lambda params: whole_loss(example, {**VARIABLES, "params": params}, INPUTS, LABELS)))
     expected = whole(VARIABLES["params"])
+    assert tuple(joint.trunk_gradients) == TERMS
     for gradients in joint.trunk_gradients.values():
         assert sorted(gradients) == ["below/bias", "below/kernel"]
     found = sum(gradients["below/kernel"] for gradients in joint.trunk_gradients.values())
