@@ -50,33 +50,37 @@ def as_inputs(inputs: Any) -> tuple:
 
 def check_layer(recording: Recording, rows: int, layer: str) -> None:
     """Raise unless what the layer did is what its normalizer does in training, row by row."""
-    name, shape = recording.normalizer.name, recording.features.shape
-    if not is_concrete(recording.error):
+    seen = recording.layer
+    name, shape = seen.normalizer.name, seen.features.shape
+    if not is_concrete(seen.error):
         raise TypeError("audit looks at values and compiles by itself: call it outside of jax.jit and jax.grad")
-    if len(recording.features) != rows:
+    if len(seen.features) != rows:
         raise ValueError(
             f"the input of {layer!r} needs one entry for each of the {rows} rows, got shape {shape}; what joins rows "
             "and positions in one axis has no rows any more"
         )
-    recording.normalizer.check(recording.features)
-    if not recording.error <= 1:
+    seen.normalizer.check(seen.features)
+    if not seen.error <= 1:
         raise ValueError(
             f"{layer!r} needs to be {name} with the statistics of the batch, but it returned something else, different "
-            f"by {float(recording.relative_error):.2g} of the largest entry: it may use running statistics, then pass "
+            f"by {float(seen.relative_error):.2g} of the largest entry: it may use running statistics, then pass "
             "what the model takes for training, such as apply_kwargs={'train': True}; or a mask"
         )
 
 
 def check_rows(losses: Float[Array, " n"], recording: Recording) -> None:
     """Raise unless every row has the same loss alone as in the batch."""
-    dtypes = [leaf.dtype for leaf in (recording.features, recording.losses, *jax.tree.leaves(recording.outputs))]
+    dtypes = [leaf.dtype for leaf in (recording.layer.features, recording.losses, *jax.tree.leaves(recording.outputs))]
     epsilon = max(float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))
     size, error = (float(jnp.max(jnp.abs(value))) for value in (recording.losses, losses - recording.losses))
-    if error > epsilon**0.5 * size:
+    # What the layer's fast variance loses is in the losses of the batch alone.
+    lost = 10 * float(recording.layer.relative_error) if recording.layer.fast_variance else 0.0
+    if error > (epsilon**0.5 + lost) * size:
         hidden = f" (such as {', '.join(recording.hidden)})" if recording.hidden else ""
         raise ValueError(
             f"rows are mixed: alone a row's loss differs by {error:.3g} from what it is in the batch, where the "
             f"largest is {size:.3g}. Normalizers and dropout of flax's or the library's are held, unless they are "
-            f"inside of nn.scan or nn.remat{hidden}; attention over the batch, or another normalization, can't be. "
-            "Audit another layer or, for a small batch, with statistics='joint'"
+            f"inside of nn.scan or nn.remat{hidden}; attention over the batch, or another normalization, can't be, "
+            "nor what use_fast_variance loses where a mean is large. Audit another layer or, for a small batch, with "
+            "statistics='joint'"
         )

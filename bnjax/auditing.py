@@ -118,8 +118,8 @@ def audit(
     problem = pose(
         *_row_heads(application, recording, held, loss, variables, inputs, rngs),
         *row_arguments,
-        params=recording.params,
-        stats=recording.stats,
+        params=recording.layer.params,
+        stats=recording.layer.stats,
         expansion_point=expansion_point,
     )
     if statistics == "held":
@@ -128,7 +128,7 @@ def audit(
         check_rows(split.losses, recording)
         parts, behind = PARTS, tuple(dict.fromkeys(call[0] for call in recording.behind if call in held))
     else:
-        rest = Rest(variables, rngs, {}, application, recording.dtype)
+        rest = Rest(variables, rngs, {}, application, recording.layer.output.dtype)
         split = _joint_terms(problem, Partial(_batch_loss, rest, loss, inputs, row_arguments), chunk=chunk)
         parts, behind = ("total",), ()
     report = assemble(problem, split, parts=parts)
@@ -139,7 +139,7 @@ def audit(
     return AuditReport(
         **vars(report),
         gradient_error=_gradient_error(problem, report.total_gradient, recording.output_gradient),
-        fast_variance_error=recording.relative_error if recording.fast_variance else None,
+        fast_variance_error=recording.layer.relative_error if recording.layer.fast_variance else None,
         trunk_gradients=trunk,
         layer=layer,
         statistics=statistics,
@@ -181,16 +181,16 @@ def _row_heads(
     rngs: Any,
 ) -> tuple[Head, Normalizer, Array, tuple]:
     """Return the head behind the layer, the normalizer, what enters it, and what the head needs of each row."""
-    rows = len(recording.features)
+    rows = len(recording.layer.features)
     shared = {call: of_call for call, of_call in held.items() if of_call.rows == 1}
     by_row = {call: of_call.for_rows(rows) for call, of_call in held.items() if call not in shared}
-    rest = Rest(variables, rngs, shared, application, recording.dtype)
+    rest = Rest(variables, rngs, shared, application, recording.layer.output.dtype)
     outputs = recording.outputs
-    if isinstance(outputs, Array) and outputs.ndim == 2 and len(outputs[0]) <= recording.features[0].size:
+    if isinstance(outputs, Array) and outputs.ndim == 2 and len(outputs[0]) <= recording.layer.features[0].size:
         head = LogitsHead(Partial(row_output, rest), loss, context=1)
     else:
         head = Partial(_row_loss, rest, loss)
-    return head, recording.normalizer, recording.features, (inputs, by_row)
+    return head, recording.layer.normalizer, recording.layer.features, (inputs, by_row)
 
 
 def _row_loss(rest: Rest, loss: Head, row: Array, context: tuple, *row_arguments: Any) -> Float[Array, ""]:

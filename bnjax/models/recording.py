@@ -25,41 +25,53 @@ from bnjax.normalizers.normalizer import Params, Stats
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class AtLayer:
+    """What a layer did, and which normalizer it is; a pytree.
+
+    Attributes:
+        features: what entered it.
+        output: what left it.
+        params: the parameters of its normalizer.
+        stats: its statistics.
+        error: the largest difference of the output from what the normalizer makes of the features, in units of what
+            rounding allows.
+        relative_error: the same, relative to the largest entry.
+        normalizer: the normalizer.
+        fast_variance: whether the layer takes the variance as E[x²] - E[x]².
+    """
+
+    features: Float[Array, "n ..."]
+    output: Float[Array, "n ..."]
+    params: Params
+    stats: Stats
+    error: Float[Array, ""]
+    relative_error: Float[Array, ""]
+    normalizer: Normalizer = field(metadata={"static": True})
+    fast_variance: bool = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Recording:
     """A model's pass over a batch, seen from one of its layers; a pytree.
 
     Attributes:
-        features: what enters the layer.
-        params: the parameters of its normalizer.
-        stats: its statistics.
-        error: the largest difference of what left the layer from what the normalizer makes of the features, in units
-            of what rounding allows.
-        relative_error: the same, relative to the largest entry.
+        layer: what the layer did.
         outputs: the model's.
         losses: of the rows.
         output_gradient: the gradient of their sum with respect to what left the layer, all statistics live.
         held: what the calls of dropout and of other normalizers with batch statistics did to the rows.
         live: whether each of those calls did that, rather than use running statistics.
-        normalizer: the layer's normalizer.
-        dtype: of what left the layer.
-        fast_variance: whether the layer takes the variance as E[x²] - E[x]².
-        behind: which of the calls come behind the layer.
+        behind: which calls of normalizers come behind the layer.
         hidden: normalizers and dropout inside of `nn.scan`, `nn.remat` and the like, of which nothing is seen.
     """
 
-    features: Float[Array, "n ..."]
-    params: Params
-    stats: Stats
-    error: Float[Array, ""]
-    relative_error: Float[Array, ""]
+    layer: AtLayer
     outputs: Any
     losses: Float[Array, " n"]
     output_gradient: Float[Array, "n ..."]
     held: dict[Call, Held]
     live: dict[Call, Bool[Array, ""]]
-    normalizer: Normalizer = field(metadata={"static": True})
-    dtype: Any = field(metadata={"static": True})
-    fast_variance: bool = field(metadata={"static": True})
     behind: tuple[Call, ...] = field(metadata={"static": True})
     hidden: tuple[str, ...] = field(metadata={"static": True})
 
@@ -99,7 +111,7 @@ def record(
     output_gradient, (outputs, of_rows, seen) = jax.grad(loss, has_aux=True)(shift)
     reached = dependence(lambda shift: passed(shift)[1].entering, shift)
     return Recording(
-        **{name: getattr(seen.layer, name) for name in _Layer.__dataclass_fields__ if name != "output"},
+        layer=seen.layer,
         outputs=outputs,
         losses=of_rows,
         output_gradient=output_gradient,
@@ -117,26 +129,10 @@ def entering(application: Application, variables: Mapping[str, Any], inputs: tup
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class _Layer:
-    """What is seen of the layer itself; the fields are those of `Recording`."""
-
-    features: Array
-    output: Array
-    params: Params
-    stats: Stats
-    error: Array
-    relative_error: Array
-    normalizer: Normalizer = field(metadata={"static": True})
-    dtype: Any = field(metadata={"static": True})
-    fast_variance: bool = field(metadata={"static": True})
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
 class _Seen:
     """What is seen of a pass; the fields are those of `Recording`, `entering` what enters each of the calls."""
 
-    layer: _Layer
+    layer: AtLayer
     held: dict[Call, Held]
     live: dict[Call, Array]
     entering: dict[Call, Array]
@@ -197,7 +193,7 @@ def _mask(value: Array, call: Callable[[Array], Any]) -> Held | None:
     return None if kept is ones else Held(zeros, kept, zeros, value.dtype)
 
 
-def _layer(module: nn.Module, normalizer: Normalizer | None, x: Array, call: Callable[[Array], Array]) -> _Layer:
+def _layer(module: nn.Module, normalizer: Normalizer | None, x: Array, call: Callable[[Array], Array]) -> AtLayer:
     if normalizer is None:
         axes = {name: value for name, value in vars(module).items() if name.endswith(("axis", "axes"))}
         raise ValueError(
@@ -210,7 +206,7 @@ def _layer(module: nn.Module, normalizer: Normalizer | None, x: Array, call: Cal
     expected = seen.output()
     relative = jnp.max(jnp.abs(output - expected)) / (jnp.max(jnp.abs(expected)) + jnp.finfo(output.dtype).tiny)
     error = seen.error(output, fast_variance=fast)
-    return _Layer(x, output, params, stats, error, relative, normalizer, output.dtype, fast)
+    return AtLayer(x, output, params, stats, error, relative, normalizer, fast)
 
 
 def _at_work(module: nn.Module, normalizer: Normalizer, params: Params, stats: Stats, x: Array) -> AtWork:

@@ -172,14 +172,15 @@ def test_fast_variance_is_found_and_its_error_is_measured():
         @nn.compact
         def __call__(self, x, train: bool = False):
             norm = nn.BatchNorm(use_running_average=not train, use_fast_variance=self.fast, name="norm")
-            return nn.Dense(3)(nn.relu(norm(x + 1e4)))
+            return nn.Dense(3)(nn.relu(norm(x + 2e3)))
 
-    errors = []
-    for fast in (True, False):
-        variables, inputs = drawn(Shifted(fast), (5, 4))
-        errors.append(ask("norm", Shifted(fast), variables, inputs).fast_variance_error)
-    assert errors[1] is None
-    assert 1e-12 < float(errors[0]) < 1e-6
+    variables, inputs = drawn(Shifted(True), (5, 4))
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (variables, inputs))
+    assert ask("norm", Shifted(False), variables, inputs).fast_variance_error is None
+    double, report = ask("norm", Shifted(True), variables, inputs), ask("norm", Shifted(True), *single)
+    assert 1e-12 < double.fast_variance_error < 1e-6
+    assert report.fast_variance_error > 0.01
+    assert "the layer's fast variance is off by" in " ".join(str(report).split())
 
 
 def test_logits_with_a_path_around_the_layer_take_the_low_rank_path(monkeypatch):
