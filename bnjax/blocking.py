@@ -1,11 +1,10 @@
 """Which terms of the loss get back through a normalizer? The report that the library exists for."""
 
-import math
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,93 +19,9 @@ from bnjax.derivatives.transport import (
     pulled_back,
 )
 from bnjax.normalizers.normalizer import Normalizer
-from bnjax.parts import Part, SplitPart, carry_back, split_part
+from bnjax.parts import Part, carry_back, split_part
 from bnjax.problem import Problem, State, check_at_least_one, check_finite, pose, standardize
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, repr=False)
-class BlockingReport:
-    """What each term of the summed loss sends back through a normalizer; a pytree.
-
-    Attributes:
-        terms: `gradient`, `diagonal`, `off_diagonal` and `remainder`, each with `.shared` and `.individual` (not the
-            remainder). Their input gradients add up to `total_gradient`.
-        loss: Σ_i ℓ_i(ŷ_i), a sum over the rows.
-        value: Σ_i ℓ_i(c), the term without gradient; it and the four terms' values add up to `loss`.
-        total_gradient: ∂L/∂X, differentiated as a whole.
-        total_survival: the survival of the whole gradient.
-        normalizer: the normalizer's name.
-    """
-
-    terms: dict[str, SplitPart]
-    loss: Float[Array, ""]
-    value: Float[Array, ""]
-    total_gradient: Float[Array, "n ..."]
-    total_survival: Float[Array, ""]
-    normalizer: str = field(metadata={"static": True})
-
-    def to_rows(self) -> list[dict]:
-        """Return a flat row for each term and part."""
-        return [
-            {"normalizer": self.normalizer, "term": term, **row} for term in TERMS for row in self.terms[term].to_rows()
-        ]
-
-    def to_dict(self) -> dict:
-        """Return the report as plain numbers: the whole loss, and the rows under `table`."""
-        return {
-            "normalizer": self.normalizer,
-            "shape": list(self.total_gradient.shape),
-            "dtype": str(self.total_gradient.dtype),
-            "loss": float(self.loss),
-            "value": float(self.value),
-            "total_survival": None if jnp.isnan(self.total_survival) else float(self.total_survival),
-            "table": self.to_rows(),
-        }
-
-    def __repr__(self) -> str:
-        """Return a short description; `print` shows the table."""
-        return f"<BlockingReport of {self.normalizer}: print() it, .terms, .to_rows(), .to_dict(), .plot()>"
-
-    def __str__(self) -> str:
-        """Return the report as a table."""
-        from bnjax.reporting.tables import format_table
-
-        rows, *shape = self.total_gradient.shape
-        survival = float(self.total_survival)
-        survives = f"of the whole gradient survives {survival:.3g}" if survival == survival else "it has no gradient"
-        if self._is_remainder_alone():
-            survives += (
-                "; all is remainder: the expansion point may lie on the head's kinks, give another expansion_point"
-            )
-        return format_table(
-            [{name: value for name, value in row.items() if name != "normalizer"} for row in self.to_rows()],
-            title=f"What gets back through {self.normalizer}",
-            caption=f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}; loss (sum) "
-            f"{float(self.loss):.6g}, of which {float(self.value):.6g} at the expansion point; {survives}",
-        )
-
-    def _is_remainder_alone(self) -> bool:
-        return [name for name, part in self.terms.items() if not math.isnan(float(part.survival))] == ["remainder"]
-
-    def plot(self) -> "Figure":
-        """Return bars of each part's survival, a matplotlib figure."""
-        from bnjax.reporting.figures import survival_bars
-
-        rows, *shape = self.total_gradient.shape
-        bars = [
-            {key: row[key] for key in ("term", "survival", "reason")} | {"part of the term": row["part"]}
-            for row in self.to_rows()
-        ]
-        return survival_bars(
-            bars,
-            by="part of the term",
-            title=f"What gets back through {self.normalizer}",
-            caption=f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}",
-        )
+from bnjax.report import BlockingReport
 
 
 def blocking(
@@ -165,12 +80,11 @@ def blocking(
     standardized = standardize(problem)
     heads, axis = problem.row_heads(), problem.feature_axis
     if not hessian_norms:
-        split = _terms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
-        check_finite(split.losses, split.center_losses, split.gradients)
-        return _report(problem, split, None, None)
+        return assemble(problem, split_loss(heads, problem.center, standardized, feature_axis=axis, chunk=chunk))
     split, fields = _linearized_terms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
     check_finite(split.losses, split.center_losses, split.gradients)
-    return _report(problem, split, _output_norms(fields, chunk=chunk), _input_norms(problem, fields, chunk=chunk))
+    norms = _output_norms(fields, chunk=chunk), _input_norms(problem, fields, chunk=chunk)
+    return assemble(problem, split, hessian_norms=norms)
 
 
 def term_hessian(
@@ -219,6 +133,48 @@ def term_hessian(
     return HessianOperator(partial(_matvec, product, shape=problem.x.shape), problem.x.size, problem.x.dtype)
 
 
+def split_loss(
+    heads: RowHeads, center: Float[Array, "..."], standardized: Float[Array, "n ..."], *, feature_axis: int, chunk: int
+) -> Terms:
+    """Return the terms of a loss at Ŷ, compiled and checked; arguments as in `bnjax.derivatives.terms`.
+
+    Raises:
+        ValueError: a loss or a gradient that is not finite.
+    """
+    split = _terms(heads, center, standardized, feature_axis=feature_axis, chunk=chunk)
+    check_finite(split.losses, split.center_losses, split.gradients)
+    return split
+
+
+def assemble(
+    problem: Problem,
+    split: Terms,
+    *,
+    parts: Sequence[str] = PARTS,
+    hessian_norms: tuple[Array | None, Array | None] = (None, None),
+) -> BlockingReport:
+    """Return the report on the terms at a problem's Ŷ, each carried back through its normalizer.
+
+    Args:
+        problem: the batch and the normalizer.
+        split: the terms.
+        parts: which parts of a term there are.
+        hessian_norms: of all terms and parts, at the normalizer's output and at its input.
+    """
+    stacked, whole, value = _carried_back(problem, split)
+    stacked = replace(stacked, hessian_norm_output=hessian_norms[0], hessian_norm_input=hessian_norms[1])
+    numbers = {name: [TERM_PARTS.index((name, part)) for part in parts if (name, part) in TERM_PARTS] for name in TERMS}
+    return BlockingReport(
+        # A plain dict would leave compiled code in alphabetical order.
+        terms=OrderedDict((name, split_part(stacked, *indices)) for name, indices in numbers.items()),
+        loss=whole.value,
+        value=value,
+        total_gradient=whole.input_gradient,
+        total_survival=whole.survival,
+        normalizer=problem.normalizer.name,
+    )
+
+
 # The first two are compiled apart from what follows, so that one head is compiled once for all normalizers.
 _terms = jax.jit(terms, static_argnames=("feature_axis", "chunk"))
 
@@ -264,21 +220,6 @@ def _linearized_field(problem: Problem, fields: LinearizedFields, index: Array |
 @partial(jax.jit, static_argnames=("shape",))
 def _matvec(product: Callable, vector: Array, *, shape: tuple[int, ...]) -> Array:
     return product(vector.reshape(shape)).ravel()
-
-
-def _report(problem: Problem, split: Terms, output_norms: Array | None, input_norms: Array | None) -> BlockingReport:
-    parts, whole, value = _carried_back(problem, split)
-    parts = replace(parts, hessian_norm_output=output_norms, hessian_norm_input=input_norms)
-    numbers = {name: [TERM_PARTS.index((name, part)) for part in PARTS if (name, part) in TERM_PARTS] for name in TERMS}
-    return BlockingReport(
-        # A plain dict would leave compiled code in alphabetical order.
-        terms=OrderedDict((name, split_part(parts, *indices)) for name, indices in numbers.items()),
-        loss=whole.value,
-        value=value,
-        total_gradient=whole.input_gradient,
-        total_survival=whole.survival,
-        normalizer=problem.normalizer.name,
-    )
 
 
 @jax.jit

@@ -87,22 +87,13 @@ def pose(
     """
     if not isinstance(normalizer, Normalizer):
         raise TypeError(f"normalizer needs to be one that was made, such as batch_norm(), got {normalizer!r}")
-    x = _array(x, "x")
+    x = as_array(x, "x")
     normalizer.check(x)
     initial_params, initial_stats = normalizer.init(x)
     params = _with_keys_of(initial_params, params, "params", normalizer.name)
     stats = _with_keys_of(initial_stats, stats, "stats", normalizer.name)
-    row_arguments = tuple(
-        jax.tree.map(partial(_array, what=f"row argument {index}"), argument, is_leaf=lambda leaf: leaf is None)
-        for index, argument in enumerate(row_arguments)
-    )
-    for index, leaf in enumerate(jax.tree.leaves(row_arguments)):
-        if leaf.ndim == 0 or len(leaf) != len(x):
-            raise ValueError(
-                f"row argument {index} needs one entry for each of the {len(x)} rows of x, got shape {leaf.shape}; a "
-                "list counts as a tree of arguments, so pass numbers as one array"
-            )
-    _check_signature(loss, len(row_arguments))
+    row_arguments = as_row_arguments(row_arguments, len(x))
+    check_signature(loss, len(row_arguments))
     center = _center(expansion_point, x)
     problem = Problem(as_pytree(loss), x, row_arguments, params, stats, key, center, normalizer)
     _check_loss(problem)
@@ -113,6 +104,49 @@ def pose(
 def standardize(problem: Problem) -> Float[Array, "n ..."]:
     """Return the standardized features `Ŷ` of the problem's own batch, compiled."""
     return problem.standardization(problem.x)
+
+
+def as_array(value: Any, what: str) -> Array:
+    """Return a value as an array; TypeError where it is none, naming it as `what`."""
+    try:
+        if value is None or np.ma.isMaskedArray(value):
+            raise TypeError("there is no array of numbers in it")
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{what} needs to be an array of numbers, got {type(value).__name__}: {error}") from None
+
+
+def as_row_arguments(row_arguments: tuple, rows: int) -> tuple:
+    """Return the further arguments of a loss as arrays; TypeError or ValueError unless they have one entry a row."""
+    arrays = tuple(
+        jax.tree.map(partial(as_array, what=f"row argument {index}"), argument, is_leaf=lambda leaf: leaf is None)
+        for index, argument in enumerate(row_arguments)
+    )
+    for index, leaf in enumerate(jax.tree.leaves(arrays)):
+        if leaf.ndim == 0 or len(leaf) != rows:
+            raise ValueError(
+                f"row argument {index} needs one entry for each of the {rows} rows of x, got shape {leaf.shape}; a "
+                "list counts as a tree of arguments, so pass numbers as one array"
+            )
+    return arrays
+
+
+def check_signature(loss: Callable[..., Array], count: int) -> None:
+    """Raise TypeError unless the loss is a function of a row and so many row arguments."""
+    if not callable(loss):
+        raise TypeError(f"the loss needs to be a function loss(y_row, ...), got {loss!r}")
+    try:
+        inner, context = (loss.outer, loss.context) if isinstance(loss, LogitsHead) else (loss, 0)
+        signature = inspect.signature(inner)
+    except ValueError:  # Some built-in functions do not tell.
+        return
+    try:
+        signature.bind(*[None] * (1 + count - context))
+    except TypeError as error:
+        raise TypeError(
+            f"the loss needs to take a row and the {count} row arguments that were passed, but of its arguments "
+            f"({', '.join(signature.parameters)}): {error}; pass after x what it needs, one entry a row"
+        ) from error
 
 
 def check_at_least_one(name: str, value: int) -> None:
@@ -149,22 +183,13 @@ def _finite_rows(losses: Array, center_losses: Array, gradients: Array) -> tuple
     return jnp.isfinite(losses) & jnp.isfinite(center_losses), by_row
 
 
-def _array(value: Any, what: str) -> Array:
-    try:
-        if value is None or np.ma.isMaskedArray(value):
-            raise TypeError("there is no array of numbers in it")
-        return jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{what} needs to be an array of numbers, got {type(value).__name__}: {error}") from None
-
-
 def _with_keys_of(initial: dict[str, Array], given: State | None, what: str, name: str) -> dict[str, Array]:
     if given is None:
         return initial
     if not isinstance(given, Mapping) or set(given) != set(initial):
         got = sorted(map(str, given)) if isinstance(given, Mapping) else type(given).__name__
         raise ValueError(f"{what} of {name} needs a dict with entries {sorted(initial)}, got {got}; see its init(x)")
-    arrays = {key: _array(value, f"{what}[{key!r}]") for key, value in given.items()}
+    arrays = {key: as_array(value, f"{what}[{key!r}]") for key, value in given.items()}
     for key, value in arrays.items():
         if is_concrete(value) and not (np.isfinite(value).all() and (key != "variance" or np.all(value >= 0))):
             raise ValueError(f"{what}[{key!r}] of {name} needs finite numbers, a variance none below 0, got {value}")
@@ -176,7 +201,7 @@ def _with_keys_of(initial: dict[str, Array], given: State | None, what: str, nam
 
 
 def _center(expansion_point: ArrayLike, x: Array) -> Array:
-    center, row = _array(expansion_point, "expansion_point"), x.shape[1:]
+    center, row = as_array(expansion_point, "expansion_point"), x.shape[1:]
     if jnp.iscomplexobj(center):
         raise TypeError(f"expansion_point needs real coordinates, got dtype {center.dtype}")
     fits = center.ndim <= len(row) and all(
@@ -187,22 +212,6 @@ def _center(expansion_point: ArrayLike, x: Array) -> Array:
     if is_concrete(center) and not np.isfinite(np.asarray(center)).all():
         raise ValueError(f"expansion_point needs finite coordinates, got {center}")
     return jnp.broadcast_to(center.astype(statistics_dtype(x.dtype)), row)
-
-
-def _check_signature(loss: Callable[..., Array], count: int) -> None:
-    if not callable(loss):
-        raise TypeError(f"the loss needs to be a function loss(y_row, ...), got {loss!r}")
-    try:
-        signature = inspect.signature(loss.outer if isinstance(loss, LogitsHead) else loss)
-    except ValueError:  # Some built-in functions do not tell.
-        return
-    try:
-        signature.bind(*[None] * (1 + count))
-    except TypeError as error:
-        raise TypeError(
-            f"the loss needs to take a row and the {count} row arguments that were passed, but of its arguments "
-            f"({', '.join(signature.parameters)}): {error}; pass after x what it needs, one entry a row"
-        ) from error
 
 
 # Compiled so that its shapes are found once; it is never run.

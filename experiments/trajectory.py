@@ -34,7 +34,7 @@ from bnjax.curvature import (
     trace,
 )
 from bnjax.data import Batches, LabelledImages
-from bnjax.measurements import blocked_shares, internal_covariate_shift, layer_names, parameter_order
+from bnjax.measurements import blocked_share, internal_covariate_shift, layer_names, parameter_order
 from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test
@@ -228,13 +228,14 @@ def _along(
         "along": along_gradient(loss, state.params, step_sizes),
         "curvature": curvature_along_gradient(loss, state.params),
         "layers": internal_covariate_shift(loss, state.params, updated, order, _layers(recipe, state, images)),
-        "shares": blocked_shares(
+        "shares": blocked_share(
             recipe.model,
             _variables(state),
             images,
-            lambda outputs: jnp.mean(recipe.loss(outputs, labels)),
+            labels,
+            loss=lambda output, label: recipe.loss(output[None], label[None])[0],
             rngs=fixed_keys(),
-        ),
+        ).shares,
     }
 
 

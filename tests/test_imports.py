@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import bnjax
+
 PACKAGE = Path(__file__).parents[1] / "bnjax"
 MAY_IMPORT = {
     "normalizers": {"normalizers"},
@@ -48,6 +50,11 @@ def test_the_core_is_pure_jax(room):
 
 def test_the_library_knows_no_experiments():
     assert not imported_roots(PACKAGE) & {"experiments", "benchmarks", "tests"}
+
+
+def test_what_needs_flax_is_there_by_name():
+    assert {"audit", "AuditReport", "blocked_share"} <= set(dir(bnjax))
+    assert all(hasattr(bnjax, name) for name in bnjax.__all__)
 
 
 def test_the_core_and_the_top_level_import_without_flax():

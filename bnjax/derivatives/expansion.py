@@ -73,7 +73,7 @@ def hessian_at(
         *row_arguments: what else the head takes.
         chunk: columns at once in `diagonal()`; its memory is `chunk` times that of a gradient.
     """
-    if isinstance(head, LogitsHead) and is_piecewise_linear(head.logits, point):
+    if isinstance(head, LogitsHead) and is_piecewise_linear(head.of_row(*row_arguments)[0], point):
         return low_rank_hessian(head, point, *row_arguments)
     _, product = jax.linearize(lambda row: jax.grad(head)(row, *row_arguments), point)
     return ColumnHessian(product, point, chunk)

@@ -5,7 +5,7 @@ A *head* is any `head(row, *row_arguments) -> scalar`. A black-box head hides th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -19,19 +19,28 @@ Head = Callable[..., Array]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LogitsHead:
-    """The head `outer(logits(row), *row_arguments)`.
+    """The head `outer(logits(row, *context), *further)`, where context and further are the row arguments.
 
     Attributes:
-        logits: `logits(row) -> (k,)`, all of the network after the normalizer.
-        outer: `outer(logits, *row_arguments) -> scalar`, the loss of the logits.
+        logits: `logits(row, *context) -> (k,)`, all of the network after the normalizer.
+        outer: `outer(logits, *further) -> scalar`, the loss of the logits.
+        context: how many of the row arguments, from the first on, go to the logits: what else reaches the network
+            behind the normalizer, such as a residual connection around it.
     """
 
     logits: Callable[..., Array]
     outer: Callable[..., Array]
+    context: int = field(default=0, metadata={"static": True})
 
     def __call__(self, row: Array, *row_arguments: Any) -> Array:
         """Return the loss of one row."""
-        return self.outer(self.logits(row), *row_arguments)
+        logits, outer = self.of_row(*row_arguments)
+        return outer(logits(row))
+
+    def of_row(self, *row_arguments: Any) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        """Return `logits(row)` and `outer(logits)` with the row arguments given."""
+        context, further = row_arguments[: self.context], row_arguments[self.context :]
+        return lambda row: self.logits(row, *context), lambda logits: self.outer(logits, *further)
 
 
 def logits_head(logits_function: Callable[..., Array], outer: Callable[..., Array]) -> LogitsHead:
@@ -83,5 +92,5 @@ def as_pytree(function: Callable[..., Array]) -> Callable[..., Array]:
 def behind_affine(head: Callable[..., Array], slope: Array, offset: Array) -> Callable[..., Array]:
     """Return the head as a function of the standardized row, `row ↦ head(slope · row + offset, …)`."""
     if isinstance(head, LogitsHead):
-        return LogitsHead(lambda row: head.logits(slope * row + offset), head.outer)
+        return LogitsHead(lambda row, *context: head.logits(slope * row + offset, *context), head.outer, head.context)
     return lambda row, *row_arguments: head(slope * row + offset, *row_arguments)

@@ -50,6 +50,14 @@ class LowRankHessian(NamedTuple):
 
 def low_rank_hessian(head: LogitsHead, point: Float[Array, "..."], *row_arguments: Any) -> LowRankHessian:
     """Return the Hessian of `head` at one row, exact where the logits are piecewise linear; k reverse passes."""
-    logits, pull_back = jax.vjp(head.logits, point)
+    logits_of, outer = head.of_row(*row_arguments)
+    logits, pull_back = jax.vjp(logits_of, point)
     (jacobian,) = jax.vmap(pull_back)(jnp.eye(logits.size, dtype=logits.dtype))
-    return LowRankHessian(jacobian, jax.hessian(head.outer)(logits, *row_arguments))
+    return LowRankHessian(jacobian, jax.hessian(outer)(logits))
+
+
+def mean_product(hessians: LowRankHessian, vector: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return `mean_i(H_i) vector` of n Hessians whose factors are stacked; cost O(nkD)."""
+    jacobians, cores = hessians
+    logits_changes = jnp.tensordot(jacobians, vector, axes=vector.ndim)
+    return jnp.tensordot(jnp.einsum("nab,nb->na", cores, logits_changes), jacobians, axes=2) / len(cores)

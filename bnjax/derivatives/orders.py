@@ -34,10 +34,11 @@ def order_gradients(
     The value of the term of order k is `gradient · δ / k`. Behind piecewise-linear logits only the outer loss is
     expanded, along `J δ`.
     """
-    if isinstance(head, LogitsHead) and is_piecewise_linear(head.logits, center):
-        logits, push_forward = jax.linearize(head.logits, center)
-        _, pull_back = jax.vjp(head.logits, center)
-        outer_gradient = jax.grad(lambda z: head.outer(z, *row_arguments))
+    if isinstance(head, LogitsHead) and is_piecewise_linear(head.of_row(*row_arguments)[0], center):
+        logits_of, outer = head.of_row(*row_arguments)
+        logits, push_forward = jax.linearize(logits_of, center)
+        _, pull_back = jax.vjp(logits_of, center)
+        outer_gradient = jax.grad(outer)
         coefficients = taylor_coefficients(outer_gradient, logits, push_forward(delta), count=max_order)
         return jax.vmap(lambda coefficient: pull_back(coefficient)[0])(coefficients)
     return taylor_coefficients(lambda row: jax.grad(head)(row, *row_arguments), center, delta, count=max_order)

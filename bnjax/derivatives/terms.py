@@ -6,6 +6,7 @@ batch `Ŷ` to the term's gradient there. The coefficients `g_i` and `H_i` at `c`
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jaxtyping import Array, Float
 
 from bnjax.derivatives.expansion import hessian_at
 from bnjax.derivatives.heads import LogitsHead, behind_affine
+from bnjax.derivatives.low_rank import LowRankHessian, mean_product
 from bnjax.derivatives.norms import norms
 
 TERMS = ("gradient", "diagonal", "off_diagonal", "remainder")
@@ -58,7 +60,7 @@ class RowHeads(NamedTuple):
         """Return the head `ℓ̄(row) = mean_i ℓ_i(row)`, whose coefficients are the shared ones."""
         if len(self.slope) == len(self.offset) == 1:
             head = behind_affine(self.head, self.slope[0], self.offset[0])
-            if isinstance(head, LogitsHead):
+            if isinstance(head, LogitsHead) and not head.context:
                 return LogitsHead(head.logits, lambda logits: self._mean_over_arguments(head.outer, logits))
             return lambda row: self._mean_over_arguments(head, row)
         return lambda row: jnp.mean(self.map_rows(lambda head, row, *rest: head(row, *rest), point=row))
@@ -110,25 +112,29 @@ def terms(
         standardized: Ŷ, of shape (n, *row).
         feature_axis: the axis of the features in `standardized`, negative.
         chunk: Hessian columns at once, see `hessian_at`; memory is n · chunk times that of one row's gradient for a
-            head that is not piecewise linear.
+            head that is not piecewise linear, n · k times where rows have k piecewise-linear logits of their own.
     """
 
-    def one_row(head: Callable, center: Array, row: Array, *row_arguments: Any) -> tuple[Array, ...]:
+    def one_row(head: Callable, center: Array, row: Array, *row_arguments: Any) -> tuple[Any, ...]:
         at_center = jax.value_and_grad(head)(center, *row_arguments)
         here = jax.value_and_grad(head)(row, *row_arguments)
         hessian = hessian_at(head, center, *row_arguments, chunk=chunk)
-        return *at_center, hessian.diagonal(), hessian.product(row - center), *here
+        low_rank = hessian if isinstance(hessian, LowRankHessian) else None
+        return *at_center, hessian.diagonal(), hessian.product(row - center), *here, low_rank
 
-    center_losses, gradient, diagonal, second, losses, loss_gradient = heads.map_rows(
+    center_losses, gradient, diagonal, second, losses, loss_gradient, low_rank = heads.map_rows(
         one_row, standardized, point=center
     )
     delta = standardized - center
     total = jnp.stack([gradient, diagonal * delta, second - diagonal * delta, loss_gradient - gradient - second])
 
     mean_head = heads.mean()
-    mean_hessian = hessian_at(mean_head, center, chunk=chunk)
-    mean_diagonal = mean_hessian.diagonal()
-    mean_second = jax.vmap(mean_hessian.product)(delta)
+    if low_rank is None or isinstance(mean_head, LogitsHead):
+        mean_hessian = hessian_at(mean_head, center, chunk=chunk)
+        mean_diagonal, product = mean_hessian.diagonal(), mean_hessian.product
+    else:  # Every row has logits of its own, and so the mean no low rank.
+        mean_diagonal, product = jnp.mean(diagonal, axis=0), partial(mean_product, low_rank)
+    mean_second = jax.vmap(product)(delta)
     shared = jnp.stack(
         [
             jnp.broadcast_to(mean_over_positions(jax.grad(mean_head)(center), feature_axis), delta.shape),

@@ -1,16 +1,22 @@
 """How much of the gradient at each normalizer's output has no way back through batch normalization?"""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
-from bnjax.models import passages
-from bnjax.normalizers import batch_norm
+from bnjax.models import Passage, differentiate
 from bnjax.normalizers.batch import batch_axes
+from bnjax.normalizers.moments import moments, statistics_dtype
+from bnjax.normalizers.normalizer import divide_by_deviation
+
+# Where a feature is constant there is no part along it.
+EPSILON = 1e-5
 
 
 class GradientParts(NamedTuple):
@@ -28,7 +34,7 @@ class GradientParts(NamedTuple):
 
 
 class BlockedShare(NamedTuple):
-    """What share of ‖G‖² batch normalization removes on the way back (S1 of docs/theory.md).
+    """What share of ‖G‖² batch normalization removes on the way back (T7 and S1 of docs/theory.md).
 
     Attributes:
         mean: ‖mean part‖² / ‖G‖².
@@ -37,6 +43,27 @@ class BlockedShare(NamedTuple):
 
     mean: Float[Array, ""]
     along: Float[Array, ""]
+
+    @property
+    def passed(self) -> Float[Array, ""]:
+        """‖rest‖² / ‖G‖², what gets through up to the scale."""
+        return 1 - self.mean - self.along
+
+
+class Metered(NamedTuple):
+    """The shares at every normalizer of a model, and what the same pass gives a training step.
+
+    Attributes:
+        shares: by the normalizer's path, from the input on.
+        loss: the mean of the losses of the rows.
+        gradient: that of the mean, with respect to the parameters.
+        updated: the collections that the model changed, `batch_stats`.
+    """
+
+    shares: dict[str, BlockedShare]
+    loss: Float[Array, ""]
+    gradient: Any
+    updated: Mapping[str, Any]
 
 
 def gradient_parts(
@@ -55,34 +82,80 @@ def gradient_parts(
     return GradientParts(mean, along, gradient - mean - along)
 
 
-def blocked_shares(
+def blocked_share(
     model: nn.Module,
     variables: Mapping[str, Any],
-    inputs: Array,
-    loss: Callable[[Array], Float[Array, ""]],
-    *,
+    inputs: Any,
+    /,
+    *row_arguments: Any,
+    loss: Callable[..., Array],
+    apply_kwargs: Mapping[str, Any] | None = None,
     rngs: Mapping[str, Array] | None = None,
-) -> dict[str, BlockedShare]:
-    """Return at every normalizer of a network in batch mode what batch normalization removes, or would, of a gradient.
+) -> Metered:
+    """Return at every normalizer of a model what share of the gradient batch normalization removes, in one pass.
 
-    G is the gradient with respect to the standardized output: a learned scale is taken into it. At another normalizer,
-    or none, the shares are those that batch normalization in its place would remove.
+    G is the gradient with respect to the standardized output ŷ: `γ G_y` behind an affine phase. Feature by feature,
+    over m rows and positions, the mean's subtraction removes `(Σ G)² / m` of ‖G‖², and the division by the deviation
+    `(Σ ŷG)² / Σ ŷ²` (for ε = 0). That is what β and γ get, `∂L/∂β = Σ G_y` and `∂L/∂γ = Σ ŷG_y` (T7 of
+    docs/theory.md). At another normalizer, or none (`identity`), the shares are those that batch normalization in its
+    place would remove.
+
+    It compiles nothing by itself; a train step that takes loss, gradient and statistics from it, too, has the shares
+    for a few sums over each normalizer's output.
 
     Args:
-        model, variables, inputs, rngs: as in `bnjax.models.passages`.
-        loss: the loss of the network's output on the batch.
+        model: any linen module, with flax's normalizers or the library's.
+        variables: all that `model.init` returns; `batch_stats` are mutable.
+        inputs: the model's argument, or a tuple of its arguments.
+        *row_arguments: further arguments of the loss, with one entry a row.
+        loss: `loss(output_row, *row_arguments_i) -> scalar`, of one row of what the model returns.
+        apply_kwargs: what else the model is called with, such as `{"train": True}`.
+        rngs: its keys, such as `{"dropout": key}`.
 
     Raises:
-        ValueError: a normalizer is applied more than once.
+        ValueError: a normalizer is applied more than once, or inside of `nn.scan` or `nn.remat`.
+
+    Example:
+        >>> import optax
+        >>> class Model(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, x, train):
+        ...         return nn.Dense(2)(nn.relu(nn.BatchNorm(use_running_average=not train, name="norm")(x)))
+        >>> model, optimizer = Model(), optax.sgd(0.1)
+        >>> loss = optax.softmax_cross_entropy_with_integer_labels
+        >>> @jax.jit
+        ... def train_step(variables, optimizer_state, x, labels):
+        ...     found = blocked_share(model, variables, x, labels, loss=loss, apply_kwargs={"train": True})
+        ...     updates, optimizer_state = optimizer.update(found.gradient, optimizer_state)
+        ...     params = optax.apply_updates(variables["params"], updates)
+        ...     return {"params": params, **found.updated}, optimizer_state, found.shares
+        >>> x, labels = jnp.sin(jnp.arange(15.0)).reshape(5, 3), jnp.array([0, 1, 0, 1, 1])
+        >>> variables = model.init(jax.random.key(0), x, False)
+        >>> variables, state, shares = train_step(variables, optimizer.init(variables["params"]), x, labels)
+        >>> list(shares), bool(0 < shares["norm"].mean + shares["norm"].along < 1)  # to be logged
+        (['norm'], True)
     """
-    params: dict[str, Any] = flatten_dict(variables["params"], sep="/")
-    plain = batch_norm(affine=False)
-    shares = {}
-    for name, passage in passages(model, variables, inputs, loss, rngs=rngs).items():
-        gradient = passage.gradient * params.get(f"{name}/scale", 1.0)
-        standardized, _ = plain.apply(*plain.init(passage.features), passage.features)
-        parts = gradient_parts(gradient, standardized, batch_axes(passage.features, plain.feature_axis))
-        whole = jnp.sum(gradient**2)
-        whole = jnp.where(whole > 0, whole, 1)
-        shares[name] = BlockedShare(jnp.sum(parts.mean**2) / whole, jnp.sum(parts.along**2) / whole)
-    return shares
+
+    def mean_loss(outputs: Any) -> Array:
+        return jnp.mean(jax.vmap(loss)(outputs, *row_arguments))
+
+    whole = differentiate(model, variables, inputs, mean_loss, rngs=rngs, **(apply_kwargs or {}))
+    scales: dict[str, Any] = flatten_dict(variables["params"], sep="/")
+    # A plain dict would leave compiled code in alphabetical order.
+    shares = OrderedDict(
+        (name, _share(passage, scales.get(f"{name}/scale", 1.0))) for name, passage in whole.passages.items()
+    )
+    return Metered(shares, whole.loss, whole.gradient, whole.updated)
+
+
+def _share(passage: Passage, scale: ArrayLike) -> BlockedShare:
+    axes = batch_axes(passage.features, passage.feature_axis)
+    features, gradient = (value.astype(statistics_dtype(value.dtype)) for value in (passage.features, passage.gradient))
+    standardized = divide_by_deviation(features, moments(features, axes), EPSILON).values
+    squares = jnp.sum(standardized**2, axes)
+    # By feature: of G_y, and so without the scale.
+    mean = jnp.sum(gradient, axes) ** 2 * gradient.shape[passage.feature_axis] / gradient.size
+    along = jnp.sum(standardized * gradient, axes) ** 2 / jnp.where(squares > 0, squares, 1)
+    mean, along, whole = (jnp.sum(jnp.ravel(scale) ** 2 * part) for part in (mean, along, jnp.sum(gradient**2, axes)))
+    whole = jnp.where(whole > 0, whole, 1)
+    return BlockedShare(mean / whole, along / whole)

@@ -12,10 +12,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var, get_opaque_trace_s
 from jaxtyping import Array, Float
 
 from bnjax.models.interception import apply_around
-from bnjax.models.normalizer import Normalization
-
-# The library's normalizers and flax's.
-NORMALIZATIONS = (Normalization, nn.BatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm)
+from bnjax.models.recognition import NORMALIZATIONS
 
 
 def filter_margins(

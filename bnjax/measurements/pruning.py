@@ -12,8 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Bool
 
 from bnjax.compilation import jit_once
-from bnjax.measurements.collapse import NORMALIZATIONS, filter_margins
+from bnjax.measurements.collapse import filter_margins
 from bnjax.models.interception import Around, apply_around
+from bnjax.models.recognition import NORMALIZATIONS
 
 # By how much outputs may differ, relative to the largest of them, or else by so many roundings of their dtype: sums
 # that lose terms of 0 may round otherwise.

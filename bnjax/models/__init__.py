@@ -2,12 +2,13 @@
 
 from bnjax.models.alexnet import AlexNet
 from bnjax.models.convolution import Convolution
-from bnjax.models.cut import Cut, Passage, cut_at, cut_at_last_normalizer, normalizer_names, passages
+from bnjax.models.cut import Cut, cut_at, cut_at_last_normalizer, normalizer_names
 from bnjax.models.deep_linear import DeepLinear
 from bnjax.models.densenet import DenseNet
 from bnjax.models.lenet import LeNet
 from bnjax.models.mlp import MLP
 from bnjax.models.normalizer import Normalization
+from bnjax.models.passages import Differentiated, Passage, differentiate, passages
 from bnjax.models.resnet import ResNet
 from bnjax.models.split_head import SplitHead
 from bnjax.models.vgg import VGG
@@ -22,6 +23,7 @@ __all__ = [
     "Cut",
     "DeepLinear",
     "DenseNet",
+    "Differentiated",
     "LeNet",
     "Normalization",
     "Passage",
@@ -29,6 +31,7 @@ __all__ = [
     "SplitHead",
     "cut_at",
     "cut_at_last_normalizer",
+    "differentiate",
     "normalizer_names",
     "passages",
 ]

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from bnjax.models.interception import apply_around
 from bnjax.models.normalizer import Normalization
@@ -32,20 +31,6 @@ class Cut(NamedTuple):
     stats: Stats
     features: Array
     head: Callable[[Array], Array]
-
-
-class Passage(NamedTuple):
-    """What passes one normalizer of a network, on the way there and back.
-
-    Attributes:
-        features: what enters it.
-        output: what leaves it, in the same shape.
-        gradient: the gradient of a loss with respect to that.
-    """
-
-    features: Array
-    output: Array
-    gradient: Array
 
 
 # What to make of a normalizer inside a network: itself, its name, what enters it, and the call that applies it.
@@ -125,43 +110,6 @@ def cut_at_last_normalizer(
     if not names:
         raise ValueError(f"the network needs a normalizer to be cut at, got {type(model).__name__} that applies none")
     return cut_at(model, variables, inputs, names[-1], rngs=rngs)
-
-
-def passages(
-    model: nn.Module,
-    variables: Mapping[str, Any],
-    inputs: Array,
-    loss: Callable[[Array], Float[Array, ""]],
-    *,
-    rngs: Mapping[str, Array] | None = None,
-) -> dict[str, Passage]:
-    """Return what enters and leaves every normalizer of a network in batch mode, and the gradient behind it, by name.
-
-    All of it in one pass there and back.
-
-    Args:
-        model, variables, inputs, rngs: as in `cut_at`.
-        loss: the loss of the network's output on the batch.
-
-    Raises:
-        ValueError: a normalizer is applied more than once.
-    """
-    entering: dict[str, Array] = {}
-    leaving: dict[str, Array] = {}
-
-    def note(_: Normalizer, name: str, features: Array, call: Callable[[], Array]) -> Array:
-        if name in entering:
-            raise ValueError(f"every normalizer needs to be applied once, got {name} applied several times")
-        entering[name], leaving[name] = features, call()
-        return leaving[name]
-
-    _applied(model, variables, inputs, rngs, note)
-
-    def shifted_loss(shifts: dict[str, Array]) -> Array:
-        return loss(_applied(model, variables, inputs, rngs, lambda _, name, __, call: call() + shifts[name]))
-
-    gradients = jax.grad(shifted_loss)(jax.tree.map(jnp.zeros_like, entering))
-    return {name: Passage(features, leaving[name], gradients[name]) for name, features in entering.items()}
 
 
 def _applied(

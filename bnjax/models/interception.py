@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flax import linen as nn
-from jaxtyping import Array
 
 # What to make of a call: the module, where its variables are, its input, and the call, which takes an input.
-Around = Callable[[nn.Module, str, Array, Callable[[Array], Any]], Any]
+Around = Callable[[nn.Module, str, Any, Callable[[Any], Any]], Any]
 
 
-def apply_around(around: Around, model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **options: Any) -> Any:
+def apply_around(around: Around, model: nn.Module, variables: Mapping[str, Any], *inputs: Any, **options: Any) -> Any:
     """Return what `model.apply` returns, with `around(module, name, input, call)` in place of its modules' calls.
 
     `name` is where a module's variables are, such as `block/Normalization_0`; it is empty for the model itself. The

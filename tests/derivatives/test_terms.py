@@ -4,9 +4,21 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from bnjax.derivatives import PARTS, TERM_PARTS, TERMS, RowHeads
+from bnjax.derivatives import PARTS, TERM_PARTS, TERMS, LogitsHead, RowHeads
+from bnjax.derivatives.heads import softmax_cross_entropy
 from tests.comparison import assert_close
-from tests.derivatives.cases import CASES, HEADS, ROWS, compiled_terms, features, labels, reference, sorted_terms
+from tests.derivatives.cases import (
+    CASES,
+    HEADS,
+    ROWS,
+    SECOND,
+    compiled_terms,
+    features,
+    hidden,
+    labels,
+    reference,
+    sorted_terms,
+)
 
 every_case = pytest.mark.parametrize("name", CASES)
 
@@ -65,3 +77,20 @@ def test_a_chunk_of_columns_is_as_good_as_all_at_once():
     arguments = heads_of_rows(HEADS["tanh"], ROWS, labels(6)), jnp.zeros(4), features(ROWS)
     in_chunks = compiled_terms(*arguments, feature_axis=-1, chunk=3)
     assert_close(in_chunks.gradients, compiled_terms(*arguments, feature_axis=-1).gradients, order=2)
+
+
+def test_logits_that_take_an_argument_of_the_row_give_the_terms_of_the_same_black_box():
+    def logits(row, context):
+        return (jax.nn.relu(hidden(row) + context) + context) @ SECOND
+
+    context, one = features((6, 5), seed=2), jnp.ones((1, 1))
+    shown = LogitsHead(jax.tree_util.Partial(logits), jax.tree_util.Partial(softmax_cross_entropy), context=1)
+    black_box = jax.tree_util.Partial(lambda *arguments: shown(*arguments))
+    found, expected = (
+        compiled_terms(
+            RowHeads(head, one, 0 * one, (context, labels(6))), 0.2 * jnp.ones(4), features(ROWS), feature_axis=-1
+        )
+        for head in (shown, black_box)
+    )
+    assert_close(found.gradients, expected.gradients, order=2)
+    assert_close(found.values, expected.values, order=2)

@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
-from bnjax.measurements import blocked_shares, gradient_parts
+from bnjax.measurements import blocked_share, gradient_parts
 from bnjax.models import MLP, passages
 from bnjax.normalizers import batch_norm, identity
 from tests.comparison import assert_close
 
+LOSS = optax.softmax_cross_entropy_with_integer_labels
 SHAPES = [(9, 5), (3, 4, 2, 5)]
 
 
@@ -40,16 +42,17 @@ def network():
     variables = jax.tree.map(lambda leaf: leaf.astype(float), model.init(jax.random.key(0), images))
     moved = jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape), variables["params"])
 
-    def loss(logits):
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+    return model, {**variables, "params": moved}, images, labels
 
-    return model, {**variables, "params": moved}, images, loss
+
+def mean_loss(labels):
+    return lambda logits: jnp.mean(LOSS(logits, labels))
 
 
 def test_what_is_not_removed_gets_back_whole_through_a_single_feature(network):
-    model, variables, images, loss = network
-    name, share = list(blocked_shares(model, variables, images, loss).items())[-1]
-    features, _, gradient = passages(model, variables, images, loss)[name]
+    model, variables, images, labels = network
+    name, share = list(blocked_share(model, variables, images, labels, loss=LOSS).shares.items())[-1]
+    features, _, gradient, _ = passages(model, variables, images, mean_loss(labels))[name]
     assert features.shape == (8, 1)
     scale = variables["params"][name]["scale"]
     plain = batch_norm(epsilon=0.0, affine=False)
@@ -62,12 +65,116 @@ def test_what_is_not_removed_gets_back_whole_through_a_single_feature(network):
 
 
 def test_without_a_normalizer_the_shares_are_those_that_batch_normalization_would_remove(network):
-    model, variables, images, loss = network
+    model, variables, images, labels = network
     plain = MLP((5, 1), norm=identity(), classes=3)
     params = {key: leaves for key, leaves in variables["params"].items() if "kernel" in leaves}
-    shares = blocked_shares(plain, {"params": params}, images, loss)
-    assert len(shares) == len(blocked_shares(model, variables, images, loss)) == 2
-    passing = passages(plain, {"params": params}, images, loss)
+    shares = blocked_share(plain, {"params": params}, images, labels, loss=LOSS).shares
+    assert len(shares) == len(blocked_share(model, variables, images, labels, loss=LOSS).shares) == 2
+    passing = passages(plain, {"params": params}, images, mean_loss(labels))
     for name, share in shares.items():
-        features, _, gradient = passing[name]
+        features, _, gradient, _ = passing[name]
         assert_close(share.mean, len(features) * jnp.sum(jnp.mean(gradient, 0) ** 2) / jnp.sum(gradient**2))
+
+
+class FlaxNetwork(nn.Module):
+    """Normalizers of flax's: with and without affine parameters, over another axis, and one by row."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.BatchNorm(use_running_average=not train, name="plain", use_scale=False, use_bias=False)(x)
+        x = nn.BatchNorm(use_running_average=not train, axis=1, epsilon=1e-3, name="axis")(jnp.tanh(x))
+        x = nn.BatchNorm(use_running_average=not train, name="deep")(nn.Dense(3)(x.reshape(len(x), -1)))
+        return nn.Dense(3)(nn.LayerNorm(name="by_row")(jnp.tanh(x)))
+
+
+@pytest.fixture(scope="module")
+def flax_network():
+    generator = np.random.default_rng(4)
+    x, labels = jnp.asarray(generator.normal(size=(6, 2, 3))), jnp.arange(6) % 3
+    variables = FlaxNetwork().init(jax.random.key(0), x)
+    variables = jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape), variables)
+
+    @jax.jit
+    def metered(variables):
+        return blocked_share(FlaxNetwork(), variables, x, labels, loss=LOSS, apply_kwargs={"train": True})
+
+    return variables, x, labels, metered(variables)
+
+
+def two_passes(name, axes, variables, x, labels):
+    """The shares at one normalizer by its parts: a pass for what it returns, and one for the gradient there."""
+    returned = []
+
+    def loss(shift):
+        def around(call, args, kwargs, context):
+            output = call(*args, **kwargs)
+            if "/".join(context.module.path) != name:
+                return output
+            returned.append((args[0], output))
+            return output + shift
+
+        with nn.intercept_methods(around):
+            outputs, _ = FlaxNetwork().apply(variables, x, train=True, mutable=["batch_stats"])
+        return jnp.mean(LOSS(outputs, labels))
+
+    features, output = jax.jit(lambda: (loss(0.0), returned[0])[1])()
+    scale = variables["params"].get(name, {}).get("scale", jnp.ones(()))
+    gradient = jax.jit(jax.grad(loss))(jnp.zeros_like(output))
+    gradient = gradient * (scale[:, None] if name == "axis" else scale)
+    standardized = (features - features.mean(axes, keepdims=True)) / features.std(axes, keepdims=True)
+    parts = gradient_parts(gradient, standardized, axes)
+    return [jnp.sum(part**2) / jnp.sum(gradient**2) for part in (parts.mean, parts.along, parts.rest)]
+
+
+@pytest.mark.parametrize(("name", "axes"), [("plain", (0, 1)), ("axis", (0, 2)), ("deep", (0,)), ("by_row", (0,))])
+def test_one_pass_gives_the_shares_of_every_normalizer_of_flaxs_that_two_passes_give_of_each(flax_network, name, axes):
+    variables, x, labels, metered = flax_network
+    assert list(metered.shares) == ["plain", "axis", "deep", "by_row"]
+    share = metered.shares[name]
+    mean, along, rest = two_passes(name, axes, variables, x, labels)
+    assert_close(jnp.stack([share.mean, share.along, share.passed]), jnp.stack([mean, along, rest]), order=2)
+
+
+def test_the_same_pass_gives_a_training_step_its_loss_gradient_and_statistics(flax_network):
+    variables, x, labels, metered = flax_network
+
+    @jax.jit
+    @jax.value_and_grad
+    def plain(params):
+        outputs, _ = FlaxNetwork().apply({**variables, "params": params}, x, train=True, mutable=["batch_stats"])
+        return jnp.mean(LOSS(outputs, labels))
+
+    loss, gradient = plain(variables["params"])
+    assert_close(metered.loss, loss)
+    for found, expected in zip(jax.tree.leaves(metered.gradient), jax.tree.leaves(gradient), strict=True):
+        assert_close(found, expected, order=1, scale=1.0)
+    assert jax.tree.structure(metered.updated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
+
+
+def test_what_is_removed_is_what_scale_and_bias_get(flax_network):
+    variables, x, labels, metered = flax_network
+    passage = passages(FlaxNetwork(), variables, x, mean_loss(labels), train=True)["deep"]
+    scale, gradient = variables["params"]["deep"]["scale"], metered.gradient["deep"]
+    whole = jnp.sum((scale * passage.gradient) ** 2)
+    share = metered.shares["deep"]
+    assert_close(share.mean, jnp.sum((scale * gradient["bias"]) ** 2) / 6 / whole, order=1)
+    # The gradient of scale has ε in its ŷ.
+    assert abs(share.along / (jnp.sum((scale * gradient["scale"]) ** 2) / 6 / whole) - 1) < 1e-3
+
+
+def test_normalizers_that_are_applied_twice_or_out_of_sight_are_refused():
+    class Shared(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            norm = nn.LayerNorm(name="norm")
+            return norm(jnp.tanh(norm(x)))
+
+    class Hidden(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.remat(nn.LayerNorm)(name="norm")(x)
+
+    x = jnp.sin(jnp.arange(8.0)).reshape(2, 4)
+    for model, message in ((Shared(), "got norm applied several times"), (Hidden(), r"norm is inside of nn\.scan")):
+        with pytest.raises(ValueError, match=message):
+            blocked_share(model, model.init(jax.random.key(0), x), x, loss=jnp.sum)

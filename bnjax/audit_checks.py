@@ -1,0 +1,86 @@
+"""Can it be said of this model what gets back through that layer? The checks of an audit, in their order."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from bnjax.models.recording import Recording
+from bnjax.models.rest import Application
+from bnjax.normalizers.normalizer import is_concrete
+from bnjax.problem import as_array
+
+
+def as_application(model: nn.Module, layer: str, apply_kwargs: Mapping[str, Any]) -> Application:
+    """Return the model as it is applied; TypeError or ValueError if it is none, or can't be compiled once."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model needs to be a linen module (flax.linen.Module), got {type(model).__name__}; of nnx modules the "
+            "inside can't be seen yet"
+        )
+    if taken := {"mutable", "rngs", "method", "capture_intermediates"} & set(apply_kwargs):
+        raise ValueError(f"apply_kwargs are for the model's own call, got {sorted(taken)}; pass rngs= to audit itself")
+    application = Application(model, layer, tuple(sorted(apply_kwargs.items())))
+    try:
+        hash(application)
+    except TypeError as error:
+        raise TypeError(
+            f"model, layer and apply_kwargs need to be hashable, to be compiled once: {error}; use tuples for lists, "
+            "and pass arrays among the inputs"
+        ) from None
+    return application
+
+
+def as_inputs(inputs: Any) -> tuple:
+    """Return the arguments of a model as arrays; ValueError unless they are of the same rows."""
+    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    arrays = jax.tree.map(partial(as_array, what="an input"), arguments)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(arrays)]
+    if len({shape[:1] for shape in shapes}) != 1 or shapes[0] == ():
+        raise ValueError(
+            f"inputs need to have one entry a row, all for the same rows, got shapes {shapes}; what is no array of "
+            "rows goes to apply_kwargs"
+        )
+    return arrays
+
+
+def check_layer(recording: Recording, rows: int, layer: str) -> None:
+    """Raise unless what the layer did is what its normalizer does in training, row by row."""
+    seen = recording.layer
+    name, shape = seen.normalizer.name, seen.features.shape
+    if not is_concrete(seen.error):
+        raise TypeError("audit looks at values and compiles by itself: call it outside of jax.jit and jax.grad")
+    if len(seen.features) != rows:
+        raise ValueError(
+            f"the input of {layer!r} needs one entry for each of the {rows} rows, got shape {shape}; what joins rows "
+            "and positions in one axis has no rows any more"
+        )
+    seen.normalizer.check(seen.features)
+    if not seen.error <= 1:
+        raise ValueError(
+            f"{layer!r} needs to be {name} with the statistics of the batch, but it returned something else, different "
+            f"by {float(seen.relative_error):.2g} of the largest entry: it may use running statistics, then pass "
+            "what the model takes for training, such as apply_kwargs={'train': True}; or a mask"
+        )
+
+
+def check_rows(losses: Float[Array, " n"], recording: Recording) -> None:
+    """Raise unless every row has the same loss alone as in the batch."""
+    dtypes = [leaf.dtype for leaf in (recording.layer.features, recording.losses, *jax.tree.leaves(recording.outputs))]
+    epsilon = max(float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))
+    size, error = (float(jnp.max(jnp.abs(value))) for value in (recording.losses, losses - recording.losses))
+    # What the layer's fast variance loses is in the losses of the batch alone.
+    lost = 10 * float(recording.layer.relative_error) if recording.layer.fast_variance else 0.0
+    if error > (epsilon**0.5 + lost) * size:
+        hidden = f" (such as {', '.join(recording.hidden)})" if recording.hidden else ""
+        raise ValueError(
+            f"rows are mixed: alone a row's loss differs by {error:.3g} from what it is in the batch, where the "
+            f"largest is {size:.3g}. Normalizers and dropout of flax's or the library's are held, unless they are "
+            f"inside of nn.scan or nn.remat{hidden}; attention over the batch, or another normalization, can't be, "
+            "nor what use_fast_variance loses where a mean is large. Audit another layer or, for a small batch, with "
+            "statistics='joint'"
+        )

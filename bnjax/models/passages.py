@@ -1,0 +1,115 @@
+"""What passes the normalizers of a model, on the way there and back? One pass for all of them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.extend.core import get_opaque_trace_state
+from jaxtyping import Array, Float
+
+from bnjax.models.interception import apply_around
+from bnjax.models.recognition import NORMALIZATIONS, normalizer_of
+
+
+class Passage(NamedTuple):
+    """What passes one normalizer of a network.
+
+    Attributes:
+        features: what enters it.
+        output: what leaves it, in the same shape.
+        gradient: the gradient of a loss with respect to that.
+        feature_axis: the axis of its features.
+    """
+
+    features: Float[Array, "n ..."]
+    output: Float[Array, "n ..."]
+    gradient: Float[Array, "n ..."]
+    feature_axis: int
+
+
+class Differentiated(NamedTuple):
+    """A pass of a model there and back.
+
+    Attributes:
+        loss: its loss.
+        gradient: the gradient with respect to the collection `params`.
+        updated: the collections that it changed, `batch_stats`.
+        passages: what passed every normalizer, by its path, from the input on.
+    """
+
+    loss: Float[Array, ""]
+    gradient: Any
+    updated: Mapping[str, Any]
+    passages: dict[str, Passage]
+
+
+def differentiate(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    inputs: Any,
+    loss: Callable[[Any], Float[Array, ""]],
+    *,
+    rngs: Mapping[str, Array] | None = None,
+    **options: Any,
+) -> Differentiated:
+    """Return the loss of a model and its gradient, with what passes every normalizer, the library's and flax's.
+
+    Args:
+        model: any linen module.
+        variables: its parameters and statistics, these mutable.
+        inputs: its argument, or a tuple of them.
+        loss: the loss of its outputs on the batch.
+        rngs: its keys.
+        **options: what else it is called with, such as `train=True`.
+
+    Raises:
+        ValueError: a normalizer is applied more than once, or inside of `nn.scan` or `nn.remat`, from where nothing
+            can be handed out.
+    """
+    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    state = {name: collection for name, collection in variables.items() if name != "params"}
+    axes: dict[str, int] = {}
+
+    def passed(params: Any, shifts: dict[str, Array]) -> tuple[Array, tuple]:
+        outside = get_opaque_trace_state(convention="flax")
+        entering: dict[str, Array] = {}
+        leaving: dict[str, Array] = {}
+
+        def note(module: nn.Module, name: str, value: Any, call: Callable[[Any], Any]) -> Any:
+            if not isinstance(module, NORMALIZATIONS):
+                return call(value)
+            if get_opaque_trace_state(convention="flax") != outside:
+                raise ValueError(f"{name} is inside of nn.scan or nn.remat; measure the model without these")
+            if name in entering:
+                raise ValueError(f"every normalizer needs to be applied once, got {name} applied several times")
+            normalizer = normalizer_of(module, value)
+            axes[name] = normalizer.feature_axis if normalizer else -1
+            entering[name], leaving[name] = value, call(value)
+            return leaving[name] + shifts[name] if shifts else leaving[name]
+
+        all_options = {"mutable": ["batch_stats"], "rngs": rngs, **options}
+        outputs, updated = apply_around(note, model, {**state, "params": params}, *arguments, **all_options)
+        return loss(outputs), (entering, leaving, updated)
+
+    shapes = jax.eval_shape(passed, variables["params"], {})[1][1]
+    shifts = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
+    (value, (entering, leaving, updated)), (gradient, at_output) = jax.value_and_grad(passed, (0, 1), has_aux=True)(
+        variables["params"], shifts
+    )
+    through = {name: Passage(entering[name], leaving[name], at_output[name], axis) for name, axis in axes.items()}
+    return Differentiated(value, gradient, updated, through)
+
+
+def passages(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    inputs: Any,
+    loss: Callable[[Any], Float[Array, ""]],
+    *,
+    rngs: Mapping[str, Array] | None = None,
+    **options: Any,
+) -> dict[str, Passage]:
+    """Return what passes every normalizer of a model, on the way there and back; arguments as in `differentiate`."""
+    return differentiate(model, variables, inputs, loss, rngs=rngs, **options).passages

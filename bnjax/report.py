@@ -1,0 +1,109 @@
+"""What was found of the terms of a loss behind a normalizer? The numbers, and how they are printed and drawn."""
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from bnjax.derivatives.terms import TERMS
+from bnjax.parts import SplitPart
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class BlockingReport:
+    """What each term of the summed loss sends back through a normalizer; a pytree.
+
+    Attributes:
+        terms: `gradient`, `diagonal`, `off_diagonal` and `remainder`, each with `.shared` and `.individual` (not the
+            remainder). Their input gradients add up to `total_gradient`.
+        loss: Σ_i ℓ_i(ŷ_i), a sum over the rows.
+        value: Σ_i ℓ_i(c), the term without gradient; it and the four terms' values add up to `loss`.
+        total_gradient: ∂L/∂X, differentiated as a whole.
+        total_survival: the survival of the whole gradient.
+        normalizer: the normalizer's name.
+    """
+
+    terms: dict[str, SplitPart]
+    loss: Float[Array, ""]
+    value: Float[Array, ""]
+    total_gradient: Float[Array, "n ..."]
+    total_survival: Float[Array, ""]
+    normalizer: str = field(metadata={"static": True})
+
+    def to_rows(self) -> list[dict]:
+        """Return a flat row for each term and part."""
+        return [
+            {"normalizer": self.normalizer, "term": term, **row} for term in TERMS for row in self.terms[term].to_rows()
+        ]
+
+    def to_dict(self) -> dict:
+        """Return the report as plain numbers: the whole loss, and the rows under `table`."""
+        return {
+            "normalizer": self.normalizer,
+            "shape": list(self.total_gradient.shape),
+            "dtype": str(self.total_gradient.dtype),
+            "loss": float(self.loss),
+            "value": float(self.value),
+            "total_survival": None if jnp.isnan(self.total_survival) else float(self.total_survival),
+            "table": self.to_rows(),
+        }
+
+    def __repr__(self) -> str:
+        """Return a short description; `print` shows the table."""
+        return f"<BlockingReport of {self.normalizer}: print() it, .terms, .to_rows(), .to_dict(), .plot()>"
+
+    def __str__(self) -> str:
+        """Return the report as a table."""
+        from bnjax.reporting.tables import format_table
+
+        return format_table(
+            [{name: row[name] for name in row if name not in ("layer", "normalizer")} for row in self.to_rows()],
+            title=f"What gets back through {self.place}",
+            caption=self._caption(),
+        )
+
+    @property
+    def place(self) -> str:
+        """What the gradients get back through, for titles."""
+        return self.normalizer
+
+    def _batch(self) -> str:
+        rows, *shape = self.total_gradient.shape
+        return f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}"
+
+    def _caption(self) -> str:
+        survival = float(self.total_survival)
+        survives = f"of the whole gradient survives {survival:.3g}" if survival == survival else "it has no gradient"
+        if self._is_remainder_alone():
+            survives += (
+                "; all is remainder: the expansion point may lie on the head's kinks, give another expansion_point"
+            )
+        return (
+            f"{self._batch()}; loss (sum) {float(self.loss):.6g}, of which {float(self.value):.6g} at the "
+            f"expansion point; {survives}"
+        )
+
+    def _is_remainder_alone(self) -> bool:
+        return [name for name, part in self.terms.items() if not math.isnan(float(part.survival))] == ["remainder"]
+
+    def plot(self) -> "Figure":
+        """Return bars of each part's survival, a matplotlib figure."""
+        from bnjax.reporting.figures import survival_bars
+
+        bars = [
+            {key: row[key] for key in ("term", "survival", "reason")} | {"part of the term": row["part"]}
+            for row in self.to_rows()
+        ]
+        return survival_bars(
+            bars,
+            by="part of the term",
+            title=f"What gets back through {self.place}",
+            caption=self._batch(),
+        )

@@ -1,0 +1,184 @@
+"""What an audit refuses: the message says what was required, what came and what to do."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+import bnjax
+from bnjax.models import Normalization
+from bnjax.normalizers import noisy_batch_norm
+from tests.audit.models import EXAMPLES, TRAIN, Lifted, drawn, row_loss
+
+X, LABELS = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3))), jnp.arange(5) % 3
+
+
+@pytest.fixture(autouse=True)
+def signatures_are_not_checked(monkeypatch):
+    """Bad input meets what a user meets: the library's own checks, not those of the test run."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+class Small(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(nn.Dense(4, name="below")(x))
+        return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(x))
+
+
+class Of(nn.Module):
+    """A model that is one function of its modules."""
+
+    function: Any
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        return self.function(x, train)
+
+
+def shared(x, train):
+    norm = nn.BatchNorm(use_running_average=not train, name="norm")
+    return norm(nn.relu(norm(x)))
+
+
+def rematerialized(x, train):
+    del train
+    part: Any = nn.remat(nn.LayerNorm)
+    return nn.Dense(3)(part(name="norm")(x))
+
+
+def over_positions(x, train):
+    axes: Any = (1, 2)
+    return nn.BatchNorm(use_running_average=not train, axis=axes, name="norm")(x[..., None]).reshape(len(x), -1)
+
+
+def rows_joined(x, train):
+    return nn.BatchNorm(use_running_average=not train, name="norm")(x.reshape(-1, 1)).reshape(x.shape)
+
+
+def attention_over_the_batch(x, train):
+    x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+    return jax.nn.softmax(x @ x.T) @ x
+
+
+def hidden_behind(x, train):
+    x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+    part: Any = nn.remat(nn.BatchNorm)
+    return part(use_running_average=not train, name="hidden")(jnp.tanh(x))
+
+
+def noisy(x, train):
+    return Normalization(noisy_batch_norm(), name="norm")(x, mode="batch" if train else "running")
+
+
+def mean_over_the_batch(x, train):
+    return jnp.mean(nn.BatchNorm(use_running_average=not train, name="norm")(x))
+
+
+def ask(model, inputs=X, *row_arguments, variables=None, **options):
+    if variables is None:
+        variables = model.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, X)
+    options = {"loss": jnp.sum, "layer": "norm", "apply_kwargs": TRAIN, **options}
+    return bnjax.audit(model, variables, inputs, *row_arguments, **options)
+
+
+MODELS = {
+    "applied twice": (shared, "'norm' is applied 2 times, it needs to be applied once"),
+    "inside of remat": (rematerialized, r"'norm' is inside of nn.scan, nn.remat.*build the model without these"),
+    "over positions": (over_positions, r"'norm' needs statistics over axes that .*'axis': \(1, 2\)"),
+    "rows joined with positions": (rows_joined, r"one entry for each of the 5 rows, got shape \(15, 1\)"),
+    "attention over the batch": (attention_over_the_batch, "rows are mixed: alone a row's loss differs by .*'joint'"),
+    "hidden behind the layer": (hidden_behind, r"inside of nn.scan or nn.remat \(such as hidden\)"),
+    "noise": (noisy, "norm does something that can't be repeated from outside of the model: noisy_batch_norm needs"),
+    "a mean": (mean_over_the_batch, r"needs to return one entry for each of the 5 rows, got shapes \[\(\)\]"),
+    "no normalizer": (lambda x, _: nn.Dense(3)(x), "needs a normalizer of the library's or of flax's, got Of, which"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_that_are_not_trunk_layer_and_a_head_by_row_are_refused(name):
+    function, message = MODELS[name]
+    with pytest.raises(ValueError, match=message):
+        ask(Of(function), rngs={"noise": jax.random.key(3)})
+
+
+SMALL = Small()
+KEYS = {"dropout": jax.random.key(2)}
+OPTIONS = {
+    "wrong path": ({"layer": "norm1"}, r"path of a normalizer, one of \['norm'\], got 'norm1'"),
+    "no normalizer": ({"layer": "below"}, r"one of \['norm'\], got 'below', a Dense"),
+    "running statistics": ({"apply_kwargs": {}}, r"may use running statistics, .* apply_kwargs=\{'train': True\}"),
+    "no key": ({"rngs": None}, r"pass rngs=\{name: jax.random.key\(seed\)\}; .*dropout"),
+    "mutable": ({"apply_kwargs": {"mutable": True}}, r"for the model's own call, got \['mutable'\]"),
+    "statistics": ({"statistics": "live"}, "needs to be 'held' or 'joint', got 'live'"),
+    "one array less": ({"inputs": (X, X[:4])}, r"one entry a row, .* got shapes \[\(5, 3\), \(4, 3\)\]"),
+    "a flag among the inputs": ({"inputs": (X, True)}, r"got shapes \[\(5, 3\), \(\)\]; .* goes to apply_kwargs"),
+    "row arguments": ({"row_arguments": (LABELS[:3],)}, r"row argument 0 needs one entry for each of the 5 rows"),
+    "a loss of the batch": (
+        {
+            "row_arguments": (LABELS,),
+            "loss": lambda outputs, labels: jnp.mean(-jax.nn.log_softmax(outputs)[jnp.arange(len(labels)), labels]),
+        },
+        r"called with one row of the model's outputs, shape \(3,\): .*write the loss of one row, without a sum or mean",
+    ),
+    "a loss by class": ({"loss": lambda row: row}, r"needs to be one scalar, got shapes \[\(3,\)\]; write the loss"),
+    "chunk": ({"chunk": 0}, "chunk needs to be an integer >= 1"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_that_do_not_fit_are_refused(name):
+    changed, message = OPTIONS[name]
+    options = {"rngs": KEYS, "inputs": X, "row_arguments": (), **changed}
+    with pytest.raises(ValueError, match=message):
+        ask(SMALL, options.pop("inputs"), *options.pop("row_arguments"), **options)
+
+
+def test_missing_statistics_are_refused():
+    variables = SMALL.init(jax.random.key(0), X)
+    with pytest.raises(ValueError, match=r"norm needs its running statistics, .*pass all that model.init returns"):
+        ask(SMALL, variables={"params": variables["params"]}, rngs=KEYS)
+
+
+def test_a_scanned_layer_is_refused_by_its_path():
+    variables, inputs = drawn(Lifted(), (5, 3))
+    with pytest.raises(ValueError, match=r"'scan/norm' is inside of nn.scan"):
+        ask(Lifted(), inputs, variables=variables, layer="scan/norm")
+
+
+def test_a_large_batch_is_not_expanded_as_a_whole():
+    model = Of(lambda x, train: nn.BatchNorm(use_running_average=not train, name="norm")(nn.Dense(300)(x)))
+    with pytest.raises(ValueError, match="at most 1024 entries of a batch, got 1500; use fewer rows or"):
+        ask(model, statistics="joint")
+
+
+def test_an_nnx_model_and_unhashable_arguments_are_refused():
+    with pytest.raises(TypeError, match=r"needs to be a linen module .*, got Linear"):
+        ask(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), variables={})
+    with pytest.raises(TypeError, match=r"need to be hashable, to be compiled once: .*pass arrays among the inputs"):
+        ask(SMALL, apply_kwargs={"train": np.ones(2)})
+
+
+def test_a_loss_that_needs_labels_is_refused_without_them():
+    loss = optax.softmax_cross_entropy_with_integer_labels
+    with pytest.raises(TypeError, match=r"the 0 row arguments that were passed, .*\(logits, labels"):
+        ask(SMALL, loss=loss, rngs=KEYS)
+
+
+def test_under_jit_it_is_refused():
+    variables = SMALL.init(jax.random.key(0), X)
+    with pytest.raises(TypeError, match=r"call it outside of jax.jit"):
+        jax.jit(lambda x: ask(SMALL, x, variables=variables, rngs=KEYS).loss)(X)
+
+
+def test_every_example_lists_its_normalizers():
+    example = EXAMPLES["transformer"]
+    variables, inputs = drawn(example.model, example.shape)
+    with pytest.raises(ValueError, match=r"one of \['ln1', 'ln2'\], got 'ln3'"):
+        ask(example.model, inputs, LABELS, variables=variables, layer="ln3", apply_kwargs={}, loss=row_loss)
