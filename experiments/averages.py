@@ -95,7 +95,7 @@ def paired_test(
 
     Where one of them has rows of fewer than so many seeds, since runs diverged, nothing is compared. What is positive
     and goes over orders of magnitude, where one row would decide, is compared by geometric means: the logarithms are
-    tested, and `difference` is that of the logarithms.
+    tested, and `difference` is that of the logarithms, as `difference_of` says.
     """
     if geometric:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -103,7 +103,9 @@ def paired_test(
     first, other = (
         means_of_seeds([row for row in rows if row["normalizer"] == which], measure) for which in (against, normalizer)
     )
-    which = {"normalizer": normalizer, "against": against, "measure": measure}
+    which = {"normalizer": normalizer, "against": against}
+    which["measure"] = f"{measure}, geometric mean" if geometric else measure
+    which["difference_of"] = "logarithms" if geometric else "means"
     diverged = 2 * seeds - len(first) - len(other)
     if diverged:
         return {**which, **without_test(claim, f"{diverged} of {2 * seeds} runs diverged")}

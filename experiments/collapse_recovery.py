@@ -180,9 +180,9 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             caption=caption,
         )
         for measure, label, title in (
-            ("recovered", "share of the lost filters that is alive again", "Which filters come back"),
+            ("recovered", "share of the lost filters that is alive again", "How many lost filters come back"),
             ("collapsed", "collapsed share of all filters", "How many filters are dead"),
-            ("test_accuracy", "test accuracy, running statistics", "And what becomes of the accuracy"),
+            ("test_accuracy", "test accuracy, running statistics", "Accuracy while lost filters come back"),
         )
     }
 

@@ -38,7 +38,7 @@ class Config(Options):
     rows: int = 256
     """Rows of a batch."""
     margins: int = 41
-    """Margins from -1 to 1; an odd number has the border among them."""
+    """Numbers γ max x̂ + β from -1 to 1; an odd number has the border among them, where rounding decides."""
     slope: float = 0.1
     """Slope of the leaky ReLU below 0."""
     shift: float = 0.1
@@ -142,7 +142,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             x="margin",
             y=measure,
             series="unit",
-            x_label="margin γ max x̂ + β (dead below 0)",
+            x_label="γ max x̂ + β (dead below 0, shifted: below -α)",
             y_label=label,
             title=title,
             caption=caption,

@@ -259,7 +259,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             series="normalizer",
             x_label="normalizer, from the input on (the last ones: the branches of classes and of boxes)",
             y_label="collapsed share of its filters",
-            title="And where it loses them",
+            title="The layers in which the detector loses filters",
             caption=f"{setting}, {config['epochs']} epochs; {seeds}; on all training scenes, running statistics",
         ),
         "scenes": boxes_on_images(

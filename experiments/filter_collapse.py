@@ -223,8 +223,8 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     steps = config["epochs"] * config["stretch"]
     caption = (
         f"{results['data']}; {config['model']}, {steps} steps of {config['batch_size']} rows, weight decay "
-        f"{config['weight_decay']:g}; Adam at a tenth of the rate; mean and standard deviation over {config['seeds']} "
-        f"seeds from {config['seed']}{left_out(results)}"
+        f"{config['weight_decay']:g}{'; Adam at a tenth of the rate' if 'adam' in config['optimizers'] else ''}; mean "
+        f"and standard deviation over {config['seeds']} seeds from {config['seed']}{left_out(results)}"
     )
     series = "normalizer, start"
 
@@ -247,7 +247,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
         )
         for measure, label, title in (
             ("collapsed", "collapsed share of the filters", "How many filters are lost"),
-            ("test_accuracy", "test accuracy, running statistics", "And what becomes of the accuracy"),
+            ("test_accuracy", "test accuracy, running statistics", "Accuracy of networks that lose filters"),
         )
     }
     for start in config["starts"]:

@@ -122,7 +122,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             name="compared",
             value="difference",
             series="claim",
-            name_label="measure, normalizers and what is said",
+            name_label="",  # The names are sentences.
             value_label="difference / (|mean| + |mean beside it|); ±1/3: twice or half as much",
             title="What is said of batch normalization, and what was found",
             caption=f"{data}; {config['seeds']} seeds from {config['seed']}; claims of arXiv 1805.11604, paired "

@@ -95,10 +95,12 @@ class TrajectoryOptions(TrainingOptions):
     """Runs of every normalizer, with the seeds seed, seed + 1, …"""
 
     def __post_init__(self) -> None:
-        """Check that both ends of the step sizes are positive."""
+        """Check that the step sizes go from a positive one to a larger one."""
         super().__post_init__()
-        if not min(self.step_range) > 0:
-            raise ValueError(f"--step-range needs to be positive, got {' '.join(map(str, self.step_range))}")
+        if not 0 < self.step_range[0] < self.step_range[1]:
+            raise ValueError(
+                f"--step-range needs to go from above 0 to a larger number, got {' '.join(map(str, self.step_range))}"
+            )
 
 
 def followed(

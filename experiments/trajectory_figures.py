@@ -61,7 +61,7 @@ def figures(results: dict[str, Any], config: dict[str, Any], *, network: str) ->
             spread=f"{measure}_std",
             y_label=label,
             title=title,
-            caption=caption + along,
+            caption=caption if name == "curvature" else caption + along,
             log_y=measure in GEOMETRIC and all(row[measure] > 0 for row in results["table"]),
         )
     drawn["eigenvalues"] = lines(

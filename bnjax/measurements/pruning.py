@@ -21,12 +21,14 @@ from bnjax.models.recognition import NORMALIZATIONS
 TOLERANCE, ROUNDINGS = 1e-6, 100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pruned:
-    """A network with fewer filters.
+    """A network with fewer filters, to be applied by `apply`.
+
+    To train it on, make a network of these `widths` and give it the variables: the model as it is has room for all.
 
     Attributes:
-        model: the network that it was made of.
+        model: the network that it was made of, with its own widths.
         variables: its parameters and statistics, without those of the removed filters.
         widths: how many filters are left to a layer that lost some, by the layer's name.
         removed: how many filters were removed, by the name of the normalizer behind them.
@@ -40,6 +42,11 @@ class Pruned:
     removed: Mapping[str, int]
     parameters: tuple[int, int]
     operations: tuple[int, int]
+
+    def __repr__(self) -> str:
+        """Return what was removed, without the numbers of the network."""
+        counts = f"{self.parameters[1]} parameters and {self.operations[1]} operations left"
+        return f"<Pruned {type(self.model).__name__}: removed {dict(self.removed)}; {counts}>"
 
     def apply(self, *inputs: Array, **options: Any) -> Any:
         """Return what the model returns, with the pruned variables.

@@ -63,6 +63,21 @@ def _check_data(part: str, data: LabelledImages, classes: int) -> None:
         )
 
 
+def check_start(recipe: Recipe, start: TrainState) -> None:
+    """Raise TypeError unless a run's first state is one, and ValueError unless it is of the recipe's optimizer."""
+    if not isinstance(start, TrainState):
+        raise TypeError(
+            f"start needs to be a TrainState, got {type(start).__name__}; take the state of a finished run, or "
+            "initial_state(…)._replace(params=…, stats=…)"
+        )
+    expected = jax.eval_shape(recipe.optimizer.init, start.params)
+    if jax.tree.structure(expected) != jax.tree.structure(start.optimizer_state):
+        raise ValueError(
+            "start needs the state of the recipe's own optimizer, got that of another; take "
+            "initial_state(recipe.model, recipe.optimizer, …)._replace(params=start.params, stats=start.stats)"
+        )
+
+
 def check_batches(batches: Batches, rows: int) -> None:
     """Raise ValueError unless an epoch has a batch, and all of its rows exist; JAX itself would take others instead."""
     indices = np.asarray(batches.indices)

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
-from bnjax.training.checks import check_batches, check_run, identity_of, record_run, require_same_run
+from bnjax.training.checks import check_batches, check_run, check_start, identity_of, record_run, require_same_run
 from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Recipe, evaluate, train_epoch
 
@@ -66,8 +66,9 @@ def train(
         batch_size: rows of a batch.
         epochs: how many epochs in all.
         seed: the seed of everything random: weights, order, dropout, noise, augmentation.
-        start: the state before the first step, such as `initial_state(…)._replace(params=…)` to fine-tune a network;
-            by default the initial one of this seed. It stays as it is.
+        start: the state before the first step; by default the initial one of this seed. To fine-tune a network,
+            `initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), images)._replace(params=trained.params,
+            stats=trained.stats)`, with `trained` the state of a finished run. It stays as it is.
         directory: the run's folder; None keeps nothing. One process at a time may use it.
         report: called with each epoch's row of the history.
         observe: called with epoch and state before the first epoch (as 0) and after every one, unless an earlier call
@@ -76,13 +77,16 @@ def train(
 
     Raises:
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
-        TypeError: a recipe that is not hashable.
-        ValueError: images and labels that do not fit together, batches of rows that there are not, a loss or score that
-            is not one number a row, and a folder that holds another run or one of more epochs. Runs are told apart by
-            model, data, batch size, seed, the names of loss, score and augmentation, the batches that the order gives
-            for one seed, the optimizer's first three steps, and the numbers in `start`.
+        TypeError: a recipe that is not hashable, a start that is no state.
+        ValueError: a start made with another optimizer, images and labels that do not fit together, batches of rows
+            that there are not, a loss or score that is not one number a row, and a folder that holds another run or one
+            of more epochs. Runs are told apart by model, data, batch size, seed, the names of loss, score and
+            augmentation, the batches that the order gives for one seed, the optimizer's first three steps, and the
+            numbers in `start`.
     """
     check_run(recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
+    if start is not None:
+        check_start(recipe, start)
     directory = Path(directory) if directory else None
     if directory:
         identity = identity_of(

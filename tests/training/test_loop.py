@@ -252,6 +252,15 @@ def test_a_run_starts_from_the_state_that_it_is_given_and_leaves_it_whole(tmp_pa
     assert plain_run(recipe, start=tuned, directory=tmp_path).history == other.history
 
 
+def test_a_start_that_is_no_state_or_of_another_optimizer_is_refused_before_anything_runs():
+    data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
+    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
+    with pytest.raises(TypeError, match="start needs to be a TrainState, got dict; take the state of a finished run"):
+        plain_run(recipe, start=start.params)
+    with pytest.raises(ValueError, match="start needs the state of the recipe's own optimizer"):
+        plain_run(recipe._replace(optimizer=optax.adam(0.1)), start=start)
+
+
 def test_what_tells_runs_apart_is_the_same_in_another_process():
     bound = partial(stretched, optax.squared_error, 2.0)
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1), bound)

@@ -67,6 +67,6 @@ def dots(
         axis.set_ylim(len(names) - 0.4, -0.6)
         axis.xaxis.grid(visible=True)
         axis.set_xlabel(f"{value_label or value}{f' (hollow: at most {power(lowest)})' if at_floor else ''}")
-        axis.set_ylabel(name_label or name)
+        axis.set_ylabel(name if name_label is None else name_label)
         legend(figure, axis, "")
     return figure
