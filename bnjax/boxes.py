@@ -7,10 +7,10 @@ from x0 to x1 holds the pixels x0 … x1 - 1. Arrays are NumPy's or JAX's, and s
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Real
 
-Boxes = Float[Array, "... 4"] | Float[np.ndarray, "... 4"]
-Points = Float[Array, "... 2"] | Float[np.ndarray, "... 2"]
+Boxes = Real[Array, "... 4"] | Real[np.ndarray, "... 4"]
+Points = Real[Array, "... 2"] | Real[np.ndarray, "... 2"]
 
 
 def intersection_over_union(boxes: Boxes, others: Boxes) -> Any:
@@ -25,6 +25,7 @@ def generalized_iou(boxes: Boxes, others: Boxes) -> Any:
     It also tells how far apart boxes are that do not meet (arXiv 1902.09630). They broadcast, (..., 4) to (...).
     """
     xp = _library(boxes)
+    boxes, others = _floating(boxes), _floating(others)
     shared, union = _shared_and_union(boxes, others)
     around = _product(xp.maximum(boxes[..., 2:], others[..., 2:]) - xp.minimum(boxes[..., :2], others[..., :2]))
     return shared / _or_one(union) - (around - union) / _or_one(around)
@@ -32,6 +33,7 @@ def generalized_iou(boxes: Boxes, others: Boxes) -> Any:
 
 def area(boxes: Boxes) -> Any:
     """Return (x1 - x0) (y1 - y0), (..., 4) to (...)."""
+    boxes = _floating(boxes)
     return _product(boxes[..., 2:] - boxes[..., :2])
 
 
@@ -50,6 +52,7 @@ def boxes_around(points: Points, distances: Boxes) -> Any:
 
 def _shared_and_union(boxes: Boxes, others: Boxes) -> tuple[Any, Any]:
     xp = _library(boxes)
+    boxes, others = _floating(boxes), _floating(others)
     sides = xp.minimum(boxes[..., 2:], others[..., 2:]) - xp.maximum(boxes[..., :2], others[..., :2])
     shared = _product(xp.maximum(sides, 0))
     return shared, area(boxes) + area(others) - shared
@@ -62,6 +65,11 @@ def _product(sides: Any) -> Any:
 def _or_one(size: Any) -> Any:
     """Return what may be divided by: 1 in place of 0."""
     return _library(size).where(size > 0, size, 1)
+
+
+def _floating(boxes: Any) -> Any:
+    """Return boxes in float32 at least: areas of whole numbers or in half precision leave their range."""
+    return boxes.astype(_library(boxes).promote_types(boxes.dtype, "float32"))
 
 
 def _library(array: Any) -> Any:

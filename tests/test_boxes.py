@@ -57,3 +57,12 @@ def test_decoding_inverts_encoding(box, x, y):
     distances = side_distances(point, box)
     np.testing.assert_allclose(boxes_around(point, distances), box, atol=1e-14 * SIZE)
     assert (distances.min() > 0) == (box[0] < x < box[2] and box[1] < y < box[3])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16"])
+def test_boxes_of_few_bits_overlap_as_others_do(dtype):
+    side = 240 if dtype == "uint8" else 300
+    box, far = np.array([0, 0, side, side], dtype), np.array([side, side, side + 5, side + 5], dtype)
+    assert intersection_over_union(box, box) == generalized_iou(box, box) == 1
+    assert intersection_over_union(box, far) == 0
+    assert area(box) == side**2

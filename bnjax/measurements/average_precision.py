@@ -35,7 +35,8 @@ def average_precision(
         labels: their classes; -1 where there is no object.
 
     Raises:
-        ValueError: detections of another number of images, or no object in any.
+        ValueError: detections of another number of images, no object in any, boxes that are none, scores that are not
+            finite.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -45,6 +46,11 @@ def average_precision(
             f"average precision needs detections of the {len(labels)} images and an object in some, got those of "
             f"{len(found.scores)} and {np.sum(labels >= 0)} objects"
         )
+    for what, given in (("found", np.asarray(found.boxes)[np.asarray(found.scores) > 0]), ("true", boxes[labels >= 0])):
+        if not (np.isfinite(given).all() and (given[:, :2] <= given[:, 2:]).all()):
+            raise ValueError(f"every {what} box needs to be finite (x0, y0, x1, y1) with x0 <= x1 and y0 <= y1")
+    if not np.isfinite(np.asarray(found.scores)).all():
+        raise ValueError("scores need to be finite, got NaN or infinity; did the detector diverge?")
     images, places = np.nonzero(np.asarray(found.scores) > 0)
     if not len(images):
         return AveragePrecision(0.0, 0.0)

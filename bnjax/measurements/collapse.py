@@ -12,7 +12,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, Var, get_opaque_trace_s
 from jaxtyping import Array, Float
 
 from bnjax.models.interception import apply_around
-from bnjax.models.recognition import NORMALIZATIONS
+from bnjax.models.recognition import NORMALIZATIONS, feature_axis_of
 
 
 def filter_margins(
@@ -32,8 +32,8 @@ def filter_margins(
             for the statistics of this batch.
 
     Raises:
-        ValueError: a normalizer is applied more than once, or inside of a loop or a rematerialized part of the model
-            (`nn.scan`, `nn.remat`), from where nothing can be handed out; an input without rows.
+        ValueError: a normalizer is applied more than once, or inside of a loop, a rematerialized or a compiled part
+            (`nn.scan`, `nn.remat`, `nn.jit`), from where nothing can be handed out; an input without rows.
     """
     if any(len(rows) == 0 for rows in inputs):
         raise ValueError(f"margins need at least one row, got inputs {[rows.shape for rows in inputs]}")
@@ -45,10 +45,11 @@ def filter_margins(
         output = call(value)
         if isinstance(module, NORMALIZATIONS) and name in names:
             if get_opaque_trace_state(convention="flax") != outside:
-                raise ValueError(f"{name} is inside of nn.scan or nn.remat; measure the model without these")
+                raise ValueError(f"{name} is inside of nn.scan, nn.remat or nn.jit; measure the model without these")
             if name in margins:
                 raise ValueError(f"every normalizer needs to be applied once, got {name} applied several times")
-            margins[name] = jnp.max(output, axis=tuple(range(output.ndim - 1)))
+            axis = feature_axis_of(module, value)
+            margins[name] = jnp.max(output, axis=tuple(other for other in range(output.ndim) if other != axis))
         return output
 
     apply_around(note, model, variables, *inputs, **options)

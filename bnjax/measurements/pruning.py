@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Bool
 
 from bnjax.compilation import jit_once
 from bnjax.measurements.collapse import filter_margins
 from bnjax.models.interception import Around, apply_around
-from bnjax.models.recognition import NORMALIZATIONS
+from bnjax.models.recognition import NORMALIZATIONS, feature_axis_of
 
 # By how much outputs may differ, relative to the largest of them, or else by so many roundings of their dtype: sums
 # that lose terms of 0 may round otherwise.
@@ -118,7 +119,7 @@ def prune(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **opti
     walk = jit_once(
         lambda marks, variables, inputs: _marked(replace(whole, variables=variables), marks, *inputs, **options)
     )
-    margins = measure(variables, inputs)
+    margins = {name: margin for name, margin in measure(variables, inputs).items() if name in makers}
     nothing = {name: jnp.zeros(margin.shape, bool) for name, margin in margins.items()}
     plain = walk(nothing, variables, inputs)
     if not all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((inputs, plain.outputs))):
@@ -127,7 +128,7 @@ def prune(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, **opti
     for name, margin in margins.items():
         # The filter of the largest margin stays even if that is negative.
         collapsed = (margin < 0).at[jnp.argmax(margin)].set(False)
-        if name not in makers or not collapsed.any():
+        if not collapsed.any():
             continue
         seen = walk({**nothing, name: collapsed}, variables, inputs)
         silent = all(bool(jnp.all(plain.silent[layer] | ~marked)) for layer, marked in seen.marked.items())
@@ -161,7 +162,7 @@ def _tried(whole: Pruned, removals: Sequence[_Removal], expected: Any, *inputs: 
         outputs = jit_once(lambda variables, inputs: replace(network, variables=variables).apply(*inputs, **options))(
             network.variables, inputs
         )
-    except (TypeError, ValueError):  # Shapes that do not fit.
+    except (TypeError, ValueError, FlaxError):  # Shapes that do not fit.
         return None
     return network if _agree(outputs, expected) else None
 
@@ -183,6 +184,8 @@ def _sliced(variables: Mapping[str, Any], removals: Sequence[_Removal]) -> dict[
 
 def _agree(outputs: Any, others: Any) -> bool:
     def same(one: Array, other: Array) -> bool:
+        if not jnp.issubdtype(other.dtype, jnp.inexact) or not other.size:
+            return one.shape == other.shape and bool(jnp.all(one == other))
         allowed = max(TOLERANCE, ROUNDINGS * float(jnp.finfo(other.dtype).eps))
         return one.shape == other.shape and bool(jnp.max(jnp.abs(one - other)) <= allowed * jnp.max(jnp.abs(other)))
 
@@ -202,7 +205,7 @@ def _structure(network: Pruned, *inputs: Array, **options: Any) -> tuple[dict[st
     def seen(module: nn.Module, name: str, value: Array, call: Callable[[Array], Array]) -> Array:
         nonlocal operations
         output = call(value)
-        if isinstance(module, NORMALIZATIONS):
+        if isinstance(module, NORMALIZATIONS) and feature_axis_of(module, value) == value.ndim - 1:
             makers.update((name, maker) for taken, maker in made if taken is value)
         elif module.has_variable("params", "kernel"):
             if _is_dense(module, value):

@@ -45,6 +45,15 @@ def normalizer_of(module: nn.Module, x: Array) -> Normalizer | None:
     return None
 
 
+def feature_axis_of(module: nn.Module, x: Array) -> int:
+    """Return the axis of `x` that a module has its features on, the last one where the library has no such normalizer.
+
+    Arguments as in `normalizer_of`.
+    """
+    normalizer = normalizer_of(module, x)
+    return (-1 if normalizer is None else normalizer.feature_axis) % x.ndim
+
+
 def state_of(module: nn.Module, normalizer: Normalizer, x: Array) -> tuple[Params, Stats]:
     """Return the parameters and statistics of a bound module's normalizer.
 

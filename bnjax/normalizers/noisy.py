@@ -1,5 +1,7 @@
 """Noisy batch normalization: batch normalization whose output distributions are made to shift (arXiv 1805.11604)."""
 
+import math
+
 import jax
 from jaxtyping import Array
 
@@ -41,8 +43,14 @@ def noisy_batch_norm(
         epsilon, momentum, affine, feature_axis: as in `batch_norm`.
 
     Raises:
-        ValueError: on use in batch mode without a `key`.
+        ValueError: noise that is negative or not finite, a deviation below 1; on use in batch mode without a `key`.
     """
+    sizes = (mean_noise, deviation_noise, mean_spread, deviation_spread)
+    if not (all(0 <= size < math.inf for size in sizes) and deviation_noise >= 1):
+        raise ValueError(
+            "noise needs finite mean_noise, mean_spread and deviation_spread >= 0 and deviation_noise >= 1, got "
+            f"{mean_noise}, {mean_spread}, {deviation_spread} and {deviation_noise}"
+        )
     learned = learned_affine(feature_axis=feature_axis, learned=affine)
 
     def evaluate(params: Params, x: Array, *, mode: Mode, key: Array | None) -> Affine:
@@ -57,13 +65,18 @@ def noisy_batch_norm(
         dtype = statistics_dtype(x.dtype)
         a_feature = [1] * x.ndim
         a_feature[feature_axis] = x.shape[feature_axis]
-        # With JAX's default generator the draws are most of what a network takes to compile, anew at every place.
-        faster: Array = jax.random.wrap_key_data(jax.random.bits(key, (4,), "uint32"), impl="rbg")
-        mean_key, deviation_key, m_key, s_key = jax.random.split(faster, 4)
-        mean = jax.random.uniform(mean_key, a_feature, dtype, -mean_noise, mean_noise)
-        deviation = jax.random.uniform(deviation_key, a_feature, dtype, 1.0, deviation_noise)
-        m = mean + jax.random.uniform(m_key, x.shape, dtype, -mean_spread, mean_spread)
-        s = deviation + deviation_spread * jax.random.normal(s_key, x.shape, dtype)
+
+        # With JAX's default generator the draws are most of what a network takes to compile, anew at every place; XLA's
+        # own draws all of a batch of keys from the first one, unless they are taken one after another.
+        @jax.custom_batching.sequential_vmap
+        def draw(bits: Array) -> tuple[Array, Array]:
+            keys = jax.random.split(jax.random.wrap_key_data(bits, impl="rbg"), 4)
+            mean = jax.random.uniform(keys[0], a_feature, dtype, -mean_noise, mean_noise)
+            deviation = jax.random.uniform(keys[1], a_feature, dtype, 1.0, deviation_noise)
+            m = mean + jax.random.uniform(keys[2], x.shape, dtype, -mean_spread, mean_spread)
+            return m, deviation + deviation_spread * jax.random.normal(keys[3], x.shape, dtype)
+
+        m, s = draw(jax.random.bits(key, (4,), "uint32"))
         return Affine(s * slope, s * offset + m)
 
     return batch_variant(

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -27,13 +29,15 @@ def check_run(
 
     Raises:
         TypeError: a recipe that is not hashable.
-        ValueError: images and labels of different number or none, training and test images of different shape, images
-            that are not finite floats, labels that are no classes of the data or, of more than one number a row, not
-            finite, and numbers out of range.
+        ValueError: a score without a name, images and labels of different number or none, training and test images of
+            different shape, images that are not finite floats, labels that are no classes of the data or, of more than
+            one number a row, not finite, and numbers out of range.
     """
     for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"{name} needs to be at least {least}, got {value}")
+    if getattr(recipe.score, "__name__", "loss") == "loss":
+        raise ValueError(f"score needs to be a function with a name of its own, which metrics get, got {recipe.score}")
     try:
         hash(recipe)
     except TypeError as error:
@@ -63,7 +67,7 @@ def _check_data(part: str, data: LabelledImages, classes: int) -> None:
         )
 
 
-def check_start(recipe: Recipe, start: TrainState) -> None:
+def check_start(recipe: Recipe, start: Any) -> None:
     """Raise TypeError unless a run's first state is one, and ValueError unless it is of the recipe's optimizer."""
     if not isinstance(start, TrainState):
         raise TypeError(
@@ -111,12 +115,18 @@ def identity_of(
         "optimizer": _first_steps(recipe, train_data.images[:2]),
         "loss, augmentation, score": [_name(made) for made in (recipe.loss, recipe.augment, recipe.score)],
         "order": hashlib.sha256(batches.tobytes()).hexdigest()[:12],
-        "training images": [train_data.name, *np.shape(train_data.images)],
-        "test images": [test_data.name, *np.shape(test_data.images)],
+        "training images": _contents(train_data),
+        "test images": _contents(test_data),
         "batch_size": batch_size,
         "seed": seed,
         "start": None if start is None else _digest(start),
     }
+
+
+def _contents(data: LabelledImages) -> list[Any]:
+    """Return name and shape of images, and a checksum of them with their labels."""
+    checksum = zlib.crc32(np.ascontiguousarray(data.labels).data, zlib.crc32(np.ascontiguousarray(data.images).data))
+    return [data.name, *np.shape(data.images), f"{checksum:08x}"]
 
 
 def _digest(start: TrainState) -> str:
@@ -124,7 +134,8 @@ def _digest(start: TrainState) -> str:
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(start):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(leaf).tobytes())
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        digest.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
     return digest.hexdigest()[:12]
 
 

@@ -14,7 +14,7 @@ from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
 from bnjax.training.checks import check_batches, check_run, check_start, identity_of, record_run, require_same_run
 from bnjax.training.state import TrainState, initial_state
-from bnjax.training.step import Recipe, evaluate, train_epoch
+from bnjax.training.step import Metrics, Recipe, evaluate, train_epoch
 
 CHECKPOINTS = "checkpoints"
 Order = Callable[[Shaped[np.ndarray, "n ..."], int, np.random.Generator], Batches]
@@ -88,12 +88,12 @@ def train(
     if start is not None:
         check_start(recipe, start)
     directory = Path(directory) if directory else None
+    identity = None
     if directory:
         identity = identity_of(
             recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed, start=start
         )
         _require_resumable(directory, identity, recipe, epochs)
-        record_run(directory, identity)
     train_images, train_labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
     test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
     if start is None:
@@ -114,7 +114,7 @@ def train(
         check_batches(batches, len(train_data.labels))
         state, steps = train_epoch(recipe, state, train_images, train_labels, jnp.asarray(batches.indices))
         test = evaluate(recipe, state, test_images, test_labels)
-        _require_finite(steps.loss, state, test.loss, epoch, directory)
+        _require_finite(steps.loss, state, test, epoch, directory)
         row = {
             "epoch": epoch,
             "train_loss": float(jnp.mean(steps.loss)),
@@ -125,7 +125,8 @@ def train(
         }
         history = [*history, row]
         observe(epoch, state)  # Before it is saved: what is saved was observed, also if the run is killed in between.
-        if checkpoints and directory:
+        if checkpoints and directory and identity:
+            record_run(directory, identity)  # Not before there is something to go on from.
             checkpoints.save(epoch, state, history)
             write_csv(directory / "metrics.csv", history)
         report(row)
@@ -162,16 +163,14 @@ def _require_resumable(directory: Path, identity: dict[str, Any], recipe: Recipe
         raise ValueError(f"epochs needs to be at least the {held[-1]} that {directory} holds, got {epochs}")
 
 
-def _require_finite(
-    losses: jax.Array, state: TrainState, test_loss: jax.Array, epoch: int, directory: Path | None
-) -> None:
+def _require_finite(losses: jax.Array, state: TrainState, test: Metrics, epoch: int, directory: Path | None) -> None:
     finite = np.isfinite(np.asarray(losses))
-    whole = all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves((state.params, state.stats, test_loss)))
+    whole = all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves((state.params, state.stats, test)))
     if finite.all() and whole:
         return
     kept = f"; the checkpoint of epoch {epoch - 1} in {directory} is kept" if directory and epoch > 1 else ""
     if finite.all():
-        what = f"parameters and test loss that are not all finite after epoch {epoch}"
+        what = f"parameters, test loss and score that are not all finite after epoch {epoch}"
     else:
         step = int(np.argmin(finite))
         what = f"{float(losses[step])} in epoch {epoch}, step {step + 1} of {len(finite)}"

@@ -1,5 +1,6 @@
 """Collapsed filters are counted on all training images, and every kind of run starts where it says."""
 
+from itertools import product
 from typing import Any
 
 import jax
@@ -131,3 +132,18 @@ def test_a_batch_of_more_rows_than_half_of_the_classes_have_is_refused_before_an
     with pytest.raises(ValueError, match="--batch-size needs to be at most the 17 training images, got 32"):
         filter_collapse.run(config)
     assert not list(tmp_path.rglob("observed"))
+
+
+def test_every_comparison_has_the_side_that_the_claim_is_about():
+    config = filter_collapse.Config(seeds=2)
+    larger = {"post_shifted_batch_norm": 0, "fine_tuned": 1, "adam": 1, max(config.learning_rates): 1}
+    runs = [
+        dict(zip(filter_collapse.KIND, kind, strict=True))
+        | {"seed": seed, "collapsed": (1 + seed) * sum(larger.get(at, 0.5) for at in kind), "test_accuracy": 0.5}
+        for kind in product(config.optimizers, config.learning_rates, config.starts, config.normalizers)
+        for seed in range(2)
+    ]
+    for row in filter_collapse._tests(config, runs):
+        if row["measure"].startswith("collapsed"):
+            assert row["normalizer"] in map(str, larger)
+            assert (row["mean"] > row["mean_against"]) == (row["claim"] == "larger")

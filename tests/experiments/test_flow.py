@@ -6,10 +6,11 @@ import numpy as np
 import optax
 import pytest
 
+from bnjax.data import LabelledImages
 from bnjax.models.flow import RealNVP
 from bnjax.normalizers import batch_norm, layer_norm
 from bnjax.training import initial_state
-from experiments.flow import _joint_jacobian
+from experiments.flow import ALPHAS, _joint_jacobian, _mixtures
 from experiments.flow_training import (
     LENGTH_DECAY,
     NORMALIZERS,
@@ -92,3 +93,10 @@ def test_a_flow_with_any_normalizer_has_a_joint_jacobian(name):
     found = _joint_jacobian(flow, state, data)
     assert found["dimensions"] == 4 * 64
     assert np.isfinite(found["counted"])
+
+
+def test_a_mixture_is_the_share_alpha_of_a_positive_and_the_rest_of_a_negative_image():
+    images = np.stack([np.full((2, 2, 1), value, np.float32) for value in (0, 0, 1, 1)])
+    data = LabelledImages(images, np.array([0, 0, 1, 1], np.int32), "made", 2)
+    mixtures = _mixtures(Config(pairs=3), data)
+    np.testing.assert_allclose(mixtures.mean((1, 2, 3, 4)), ALPHAS, atol=1e-6)

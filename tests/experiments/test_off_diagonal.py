@@ -11,7 +11,7 @@ import bnjax
 from bnjax.derivatives import cross_entropy_head
 from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm
-from experiments.off_diagonal import EPSILONS, split
+from experiments.off_diagonal import EPSILONS, PARTS, split
 from experiments.split_head_networks import off_diagonal_hessian
 from tests.comparison import assert_close
 
@@ -63,3 +63,15 @@ def test_survival_in_standardized_coordinates_is_that_of_the_blocking_report(par
         labels = jnp.zeros(len(x), int)
         report = bnjax.blocking(cross_entropy_head(logits), batch_norm(epsilon=0.0), x[:, live], labels, params=of_live)
         assert_close(report.terms["off_diagonal"].survival, expected)
+
+
+def test_the_part_called_linear_is_that_of_the_projections_on_the_feature(params, features):
+    shares, _, alive = measured(params, features, "standardized")
+    hessian = np.array(off_diagonal_hessian(MODEL, params, "standardized"))
+    x = np.array(features[0])
+    standardized = (x - x.mean(axis=0)) / np.where(x.std(axis=0) > 0, x.std(axis=0), 1)
+    for d in np.flatnonzero(alive[0]):
+        own = standardized[:, d]
+        projected = np.outer(own, own @ standardized / (own @ own))
+        expected = np.linalg.norm(projected @ hessian[d]) / np.linalg.norm(standardized @ hessian[d])
+        assert shares[0, d, PARTS.index("linear")] == pytest.approx(expected, rel=1e-6)

@@ -62,3 +62,14 @@ def test_other_images_or_no_objects_are_refused():
         average_precision(found(), BOXES[:1], LABELS[:1])
     with pytest.raises(ValueError, match="an object in some, got those of 2 and 0 objects"):
         average_precision(found(), BOXES, np.full((2, 2), -1))
+
+
+@pytest.mark.parametrize("what", ["not finite", "upside down"])
+def test_boxes_that_are_none_and_scores_that_are_not_finite_are_refused(what):
+    wrong = np.where(BOXES > 20, np.nan, BOXES) if what == "not finite" else BOXES[..., [2, 1, 0, 3]]
+    with pytest.raises(ValueError, match="every true box needs to be finite"):
+        average_precision(found(), wrong, LABELS)
+    with pytest.raises(ValueError, match="every found box needs to be finite"):
+        average_precision(found(wrong), BOXES, LABELS)
+    with pytest.raises(ValueError, match="scores need to be finite"):
+        average_precision(found(scores=np.full((2, 2), np.nan)), BOXES, LABELS)

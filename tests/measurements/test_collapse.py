@@ -123,7 +123,7 @@ def test_a_normalizer_inside_of_a_rematerialized_part_is_refused():
             part: Any = nn.remat(Behind)(nn.relu, True)
             return part(x)
 
-    with pytest.raises(ValueError, match=r"BatchNorm_0 is inside of nn.scan or nn.remat"):
+    with pytest.raises(ValueError, match=r"BatchNorm_0 is inside of nn.scan, nn.remat or nn.jit"):
         filter_margins(Wrapped(), initialized(Wrapped(), X), X)
 
 
@@ -131,3 +131,19 @@ def test_inputs_without_rows_are_refused():
     model = Behind(nn.relu)
     with pytest.raises(ValueError, match=r"at least one row, got inputs \[\(0, 5\)\]"):
         filter_margins(model, initialized(model, X), X[:0])
+
+
+@pytest.mark.parametrize("flax_norm", [False, True])
+def test_filters_are_on_the_axis_of_the_features(flax_norm):
+    class ChannelsFirst(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            if flax_norm:
+                return nn.relu(nn.BatchNorm(use_running_average=True, axis=1, name="norm")(x))
+            return nn.relu(Normalization(batch_norm(feature_axis=1), name="norm")(x, mode="running"))
+
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4, 3, 3)), jnp.float32)
+    variables = initialized(ChannelsFirst(), x)
+    variables["params"]["norm"]["bias"] = jnp.asarray([-50.0, -50.0, 0.0, 0.0])
+    margins = filter_margins(ChannelsFirst(), variables, x)["norm"]
+    np.testing.assert_array_equal(margins < 0, [True, True, False, False])

@@ -191,3 +191,49 @@ def test_where_a_sum_needs_what_one_of_its_branches_could_lose_the_rest_is_remov
     pruned = prune(model, variables, x)
     assert pruned.removed == {"BatchNorm_2": 3}
     assert jnp.max(jnp.abs(pruned.apply(x) - before)) <= 1e-6 * jnp.max(jnp.abs(before))
+
+
+def test_operations_of_a_convolution_count_every_position():
+    model = ResNet((1,), width=8, norm=batch_norm(), classes=3)
+    variables = with_collapsed_filters(model, SMALL)
+    first = variables["params"]["Convolution_0"]["kernel"]
+    without = {**variables, "params": {**variables["params"], "Convolution_0": {"kernel": jnp.zeros_like(first)}}}
+    assert prune(model, without, SMALL, mode="running").operations[0] >= 2 * 8 * 8 * first.size
+
+
+class Reader(nn.Module):
+    """Something between the ReLU and what reads it, and something made of the logits."""
+
+    between: Any = staticmethod(lambda z: z)
+    made: Any = staticmethod(lambda logits: logits)
+
+    @nn.compact
+    def __call__(self, x):
+        z = nn.relu(nn.BatchNorm(use_running_average=True)(nn.Dense(6)(x)))
+        return self.made(nn.Dense(3)(self.between(z)))
+
+
+@pytest.mark.parametrize(
+    "between", [lambda z: jnp.where(z > 0.5, z, 0.0), lambda z: (z > 0).astype(float), jnp.nan_to_num]
+)
+def test_a_filter_that_something_reads_before_the_next_layer_may_stay_and_nothing_fails(between):
+    model, x = Reader(between), SMALL.reshape(6, -1)
+    variables = with_collapsed_filters(model, x)
+    pruned = prune(model, variables, x)
+    np.testing.assert_allclose(pruned.apply(x), returned(model, variables, x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "made", [lambda y: jnp.argmax(y, -1), lambda y: (y, y > 0), lambda y: y[:0]], ids=["classes", "several", "empty"]
+)
+def test_outputs_may_be_whole_numbers_or_none(made):
+    model, x = Reader(made=made), SMALL.reshape(6, -1)
+    variables = with_collapsed_filters(model, x)
+    pruned = prune(model, variables, x)
+    assert pruned.removed
+    assert "removed" in repr(pruned)
+    jax.tree.map(
+        lambda own, other: np.testing.assert_allclose(own, other, rtol=1e-5),
+        pruned.apply(x),
+        returned(model, variables, x),
+    )

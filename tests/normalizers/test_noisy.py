@@ -81,3 +81,20 @@ def test_positions_share_the_features_distribution_and_not_the_draws():
     assert len(np.unique(s)) == len(np.unique(m)) == s.size
     by_position = np.asarray(m).mean(axis=0)
     assert abs(by_position - by_position.mean(axis=(0, 1))).max() < 5 * 0.1 / 3**0.5 / 40**0.5
+
+
+@pytest.mark.parametrize("wrapped", [lambda function: function, jax.jit], ids=["plain", "compiled"])
+def test_each_of_a_batch_of_keys_draws_what_it_draws_alone(wrapped):
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = wrapped(jax.vmap(lambda key: noisy(key)[0]))(keys)
+    for key, drawn in zip(keys, together, strict=True):
+        assert_close(drawn, wrapped(lambda key: noisy(key)[0])(key))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"mean_noise": -1.0}, {"deviation_noise": 0.5}, {"mean_spread": float("nan")}, {"deviation_spread": -0.1}],
+)
+def test_noise_of_no_size_is_refused(options):
+    with pytest.raises(ValueError, match="noise needs finite mean_noise"):
+        noisy_batch_norm(**options)

@@ -28,7 +28,7 @@ from bnjax.training import (
     require_resumable,
     train,
 )
-from bnjax.training.checks import identity_of, record_run
+from bnjax.training.checks import check_start, identity_of, record_run
 from bnjax.training.step import chosen_step, scan_epoch, train_epoch
 from tests.comparison import assert_close
 from tests.training.small_run import small_run
@@ -256,7 +256,7 @@ def test_a_start_that_is_no_state_or_of_another_optimizer_is_refused_before_anyt
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
     start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
     with pytest.raises(TypeError, match="start needs to be a TrainState, got dict; take the state of a finished run"):
-        plain_run(recipe, start=start.params)
+        check_start(recipe, start.params)
     with pytest.raises(ValueError, match="start needs the state of the recipe's own optimizer"):
         plain_run(recipe._replace(optimizer=optax.adam(0.1)), start=start)
 
@@ -321,3 +321,31 @@ def test_a_damaged_record_of_a_run_is_named(tmp_path):
     options: dict[str, Any] = {"order": random_batches, "batch_size": 20, "epochs": 1}
     with pytest.raises(ValueError, match=r"run\.json is damaged .*; remove .* to train anew"):
         train(Recipe(MLP((8,)), optax.sgd(0.1)), data, data, directory=tmp_path, **options)
+
+
+def never_a_number(outputs, labels):
+    return jnp.where(labels >= 0, jnp.nan, outputs[:, 0])
+
+
+def test_a_score_that_is_no_number_is_no_success_and_one_without_a_name_is_refused():
+    recipe = Recipe(MLP((8,)), optax.sgd(0.1))
+    with pytest.raises(LossNotFiniteError, match="test loss and score that are not all finite"):
+        plain_run(recipe._replace(score=never_a_number))
+    with pytest.raises(ValueError, match="score needs to be a function with a name of its own"):
+        plain_run(recipe._replace(score=partial(never_a_number)))
+
+
+def test_a_call_that_never_took_a_step_leaves_its_folder_free(tmp_path):
+    data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
+    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
+    wrong = start._replace(params={"elsewhere": start.params})
+    with pytest.raises(Exception, match=r"params|parameter"):
+        plain_run(recipe, start=wrong, directory=tmp_path)
+    assert plain_run(recipe, start=start, directory=tmp_path).history
+
+
+def test_data_of_the_same_name_and_shape_but_other_contents_is_other_data(tmp_path):
+    data = digits(train=False).first(64)
+    plain_run(train_data=data, directory=tmp_path)
+    with pytest.raises(ValueError, match="holds another run, with training images"):
+        plain_run(train_data=data._replace(images=data.images[::-1].copy()), directory=tmp_path)
