@@ -186,7 +186,8 @@ def main(
         trained = (directory / "runs").is_dir()
         goes_on = f"; the same command with --output {directory} goes on from what was trained" if trained else ""
         _exit(130, f"interrupted: no result.json was written{goes_on}")
-    except (ValueError, TypeError, OSError, ArithmeticError) as error:  # The last: a loss that is not finite.
+    # The last two: a loss that is not finite, memory that does not suffice.
+    except (ValueError, TypeError, OSError, ArithmeticError, jax.errors.JaxRuntimeError) as error:
         _exit(2, f"error: {error} {_place(error)}")
     finally:
         if made and directory.is_dir() and not any(directory.iterdir()):

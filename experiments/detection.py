@@ -122,9 +122,10 @@ def recipe_of(config: Config, name: NormalizerName, classes: int, rows: int) -> 
 def run(config: Config) -> dict[str, Any]:
     """Train a detector with every normalizer from every seed and measure it after every epoch."""
     train_scenes, test_scenes = config.scenes(train=True), config.scenes(train=False)
-    if train_scenes.classes != test_scenes.classes:
+    if train_scenes.class_names != test_scenes.class_names:
         raise ValueError(
-            f"training and test images need the same categories, got {train_scenes.classes} and {test_scenes.classes}"
+            f"training and test images need the same categories, got {', '.join(train_scenes.class_names)} and "
+            f"{', '.join(test_scenes.class_names)}"
         )
     classes, rows = train_scenes.classes, len(train_scenes.images)
     runs, curves, layers, found, diverged = [], [], [], [], []

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from bnjax.data import LabelledImages
-from bnjax.training import Recipe, TrainState
+from bnjax.training import LossNotFiniteError, Recipe, TrainState
 from experiments.averages import left_out, over_seeds, paired_test
 from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
 from experiments.command import main, training_bar
@@ -156,15 +156,18 @@ def _learned_before(
 ) -> TrainState:
     """Return the state of a network that was trained on the other classes."""
     run_name = f"before-{name}-{seed}"
-    return config.trained(
-        recipe,
-        *data,
-        order=partial(stretch_of_batches, config.stretch),
-        seed=seed,
-        start=start_at_rate(recipe, config.pretraining_rate, data[0].images, seed),
-        directory=config.checkpoints_of(run_name),
-        report=partial(advance, run_name),
-    ).state
+    try:
+        return config.trained(
+            recipe,
+            *data,
+            order=partial(stretch_of_batches, config.stretch),
+            seed=seed,
+            start=start_at_rate(recipe, config.pretraining_rate, data[0].images, seed),
+            directory=config.checkpoints_of(run_name),
+            report=partial(advance, run_name),
+        ).state
+    except LossNotFiniteError as error:
+        raise LossNotFiniteError(f"{run_name} at --pretraining-rate {config.pretraining_rate:g}: {error}") from error
 
 
 def _observed(config: Config, recipe: Recipe, images: Array, epoch: int, state: TrainState) -> dict[str, Any]:

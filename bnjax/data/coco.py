@@ -25,7 +25,8 @@ def coco_scenes(annotations: Path, folder: Path, *, size: int, count: int | None
     """Return the images of a file of annotations that hold an object, in its order.
 
     An image keeps its proportions: it is resized until its longer side is `size`, and lies in the middle of a black
-    square. Crowds and boxes without area are left out, and so are images with no other object; the name says how many.
+    square. Boxes end where their image does. Crowds and boxes without area in it are left out, and so are images with
+    no other object; the name says how many.
     All images are in memory at once, 12 · size² bytes each.
 
     Args:
@@ -47,11 +48,16 @@ def coco_scenes(annotations: Path, folder: Path, *, size: int, count: int | None
         )
     try:
         held = json.loads(annotations.read_text(encoding="utf-8"))
-        labels = {number: label for label, number in enumerate(sorted(row["id"] for row in held["categories"]))}
-        objects: dict[int, list[tuple[list[float], int]]] = defaultdict(list)
+        categories = {row["id"]: str(row.get("name", row["id"])) for row in held["categories"]}
+        if len(categories) < len(held["categories"]):
+            raise ValueError("two categories of one number")
+        labels = {number: label for label, number in enumerate(sorted(categories))}
+        shapes = {row["id"]: (row["width"], row["height"]) for row in held["images"]}
+        objects: dict[int, list[tuple[np.ndarray, int]]] = defaultdict(list)
         for row in held["annotations"]:
-            if not row.get("iscrowd", 0) and min(row["bbox"][2:]) > 0:
-                objects[row["image_id"]].append((row["bbox"], labels[row["category_id"]]))
+            box = _clipped(row["bbox"], shapes[row["image_id"]])
+            if not row.get("iscrowd", 0) and (box[2:] > box[:2]).all():
+                objects[row["image_id"]].append((box, labels[row["category_id"]]))
         files = {row["id"]: row["file_name"] for row in held["images"] if objects[row["id"]]}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -62,7 +68,16 @@ def coco_scenes(annotations: Path, folder: Path, *, size: int, count: int | None
     chosen = dict(list(files.items())[:count])
     scenes = [_letterboxed(folder / file, objects[number], size) for number, file in chosen.items()]
     images, found = zip(*scenes, strict=True)
-    return stacked(images, found, _title(annotations, held, objects, len(files), len(chosen), size), len(labels))
+    name = _title(annotations, held, objects, len(files), len(chosen), size)
+    return stacked(images, found, name, [categories[number] for number in labels])
+
+
+def _clipped(box: list[float], shape: tuple[int, int]) -> np.ndarray:
+    """Return what lies in an image of a width and height of a box (x, y, width, height), as (x0, y0, x1, y1)."""
+    corner, sides = np.array(box, float)[:2], np.array(box, float)[2:]
+    if len(box) != 4 or not np.isfinite(box).all():
+        raise ValueError(f"the bbox {box} in place of four finite numbers")
+    return np.concatenate([np.clip(corner, 0, shape), np.clip(corner + sides, 0, shape)])
 
 
 def _title(annotations: Path, held: dict[str, Any], objects: dict[int, Any], whole: int, count: int, size: int) -> str:
@@ -70,12 +85,12 @@ def _title(annotations: Path, held: dict[str, Any], objects: dict[int, Any], who
     without, crowds = len(held["images"]) - whole, len(held["annotations"]) - sum(map(len, objects.values()))
     return (
         f"{part} images with objects of {annotations.stem}, letterboxed to {size}×{size} ({without:,} images without "
-        f"and {crowds:,} crowds or empty boxes left out)"
+        f"and {crowds:,} crowds or boxes outside of them left out)"
     )
 
 
-def _letterboxed(path: Path, objects: list[tuple[list[float], int]], size: int) -> tuple[np.ndarray, Found]:
-    """Return an image in the middle of a square, and its boxes (x, y, width, height) as (x0, y0, x1, y1) in there."""
+def _letterboxed(path: Path, objects: Found, size: int) -> tuple[np.ndarray, Found]:
+    """Return an image in the middle of a square, and its boxes in there."""
     if not path.is_file():
         raise FileNotFoundError(f"the annotations name an image {path}, which is not there; unpack COCO's images there")
     with Image.open(path) as opened:
@@ -86,7 +101,4 @@ def _letterboxed(path: Path, objects: list[tuple[list[float], int]], size: int) 
     canvas = np.zeros((size, size, 3), np.float32)
     canvas[top : top + shape[0], left : left + shape[1]] = resized(pixels, *map(int, shape))
     scale, corner = shape[::-1] / (width, height), np.array([left, top])
-    return canvas, [
-        (np.concatenate([corner + np.array(box[:2]) * scale, corner + (np.array(box[:2]) + box[2:]) * scale]), label)
-        for box, label in objects
-    ]
+    return canvas, [(np.tile(corner, 2) + box * np.tile(scale, 2), label) for box, label in objects]

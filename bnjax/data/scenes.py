@@ -25,14 +25,19 @@ class Scenes(NamedTuple):
         boxes: float32 of shape (n, objects, 4), (x0, y0, x1, y1) in pixels as in `bnjax.boxes`; zeros after the last.
         labels: int32 of shape (n, objects), 0 … classes - 1; -1 where there is no object.
         name: what to call the data on a figure; it says so if the data is a subset.
-        classes: number of classes.
+        class_names: what the classes are called.
     """
 
     images: Float[np.ndarray, "n h w channels"]
     boxes: Float[np.ndarray, "n objects 4"]
     labels: Int[np.ndarray, "n objects"]
     name: str
-    classes: int
+    class_names: tuple[str, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
 
     def labelled(self) -> LabelledImages:
         """Return the images as `bnjax.training` takes them; the label of each is (objects, 5), of label and box."""
@@ -40,7 +45,7 @@ class Scenes(NamedTuple):
         return LabelledImages(self.images, targets, self.name, self.classes)
 
 
-def stacked(images: Sequence[np.ndarray], found: Sequence[Found], name: str, classes: int) -> Scenes:
+def stacked(images: Sequence[np.ndarray], found: Sequence[Found], name: str, class_names: Sequence[str]) -> Scenes:
     """Return scenes of images (h, w, channels) and what is found in each: boxes (x0, y0, x1, y1) with labels."""
     most = max(map(len, found))
     boxes = np.zeros((len(found), most, 4), np.float32)
@@ -48,7 +53,7 @@ def stacked(images: Sequence[np.ndarray], found: Sequence[Found], name: str, cla
     for scene, objects in enumerate(found):
         for place, (box, label) in enumerate(objects):
             boxes[scene, place], labels[scene, place] = box, label
-    return Scenes(np.stack(images), boxes, labels, name, classes)
+    return Scenes(np.stack(images), boxes, labels, name, tuple(class_names))
 
 
 def scenes_of(
@@ -88,7 +93,7 @@ def scenes_of(
     generator = np.random.default_rng(seed)
     images, found = zip(*(_scene(data, size, objects, sides, overlap, generator) for _ in range(count)), strict=True)
     name = f"{count:,} scenes of {objects[0]} to {objects[1]} of {data.name}, {size}×{size}, seed {seed}"
-    return stacked(images, found, name, data.classes)
+    return stacked(images, found, name, [str(label) for label in range(data.classes)])
 
 
 def _scene(

@@ -25,6 +25,7 @@ def folder(tmp_path):
         images.append({"id": number, "file_name": f"{number}.png", "height": height, "width": width})
         annotations.append(annotation(number, 90 if number == 2 else 7, [2, 4, 6, 10], crowd=number == 3))
     annotations.append(annotation(1, 7, [1, 1, 0, 5]))
+    annotations.append(annotation(2, 7, [-9, -9, 5, 5]))
     write(tmp_path, {"images": images, "annotations": annotations, "categories": [{"id": 90}, {"id": 7}]})
     return tmp_path
 
@@ -55,12 +56,13 @@ def test_categories_become_classes_in_the_order_of_their_numbers(folder):
     scenes = coco(train=False, data_dir=folder, size=SIZE)
     assert scenes.labels.tolist() == [[0], [1]]
     assert scenes.classes == 2
+    assert scenes.class_names == ("7", "90")
 
 
 def test_crowds_and_empty_boxes_are_left_out_and_said(folder):
     name = coco(train=False, data_dir=folder, size=SIZE).name
     assert name.startswith("the 2 images with objects of instances_val2017, letterboxed to 32×32")
-    assert "1 images without and 2 crowds or empty boxes left out" in name
+    assert "1 images without and 3 crowds or boxes outside of them left out" in name
 
 
 def test_a_part_is_called_a_subset(folder):
@@ -97,3 +99,21 @@ def test_files_in_another_form_are_refused(text, tmp_path):
 def test_a_size_or_count_below_one_is_refused(folder):
     with pytest.raises(ValueError, match="at least 1, got 32 and 0"):
         coco(train=False, data_dir=folder, size=SIZE, count=0)
+
+
+@pytest.mark.parametrize("box", [[1, 2, 5], [1, 2, 5, 5, 5], [float("nan"), 2, 5, 5], [1, 2, float("inf"), 5]])
+def test_a_box_of_other_than_four_finite_numbers_is_refused(folder, box):
+    held = json.loads((folder / "annotations" / "instances_val2017.json").read_text())
+    write(folder, held | {"annotations": [annotation(1, 7, box)]})
+    with pytest.raises(ValueError, match="in place of four finite numbers"):
+        coco(train=False, data_dir=folder, size=SIZE)
+
+
+def test_a_box_ends_where_its_image_does_and_two_categories_of_one_number_are_refused(folder):
+    held = json.loads((folder / "annotations" / "instances_val2017.json").read_text())
+    write(folder, held | {"annotations": [annotation(1, 7, [30, 10, 100, 100])]})
+    (box,) = coco(train=False, data_dir=folder, size=40).boxes[0]
+    np.testing.assert_allclose(box, [30, 20, 40, 30])
+    write(folder, held | {"categories": [{"id": 7}, {"id": 7}, {"id": 90}]})
+    with pytest.raises(ValueError, match="two categories of one number"):
+        coco(train=False, data_dir=folder, size=SIZE)

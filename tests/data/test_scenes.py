@@ -78,7 +78,7 @@ def test_labels_to_train_with_are_label_and_box_of_every_object(scenes):
 
 def test_scenes_of_different_numbers_of_objects_are_filled_up():
     image = np.zeros((4, 4, 1), np.float32)
-    scenes = stacked([image, image], [[(np.array([0, 1, 2, 3]), 5)], []], "two", 7)
+    scenes = stacked([image, image], [[(np.array([0, 1, 2, 3]), 5)], []], "two", list("0123456"))
     assert scenes.labels.tolist() == [[5], [-1]]
     assert scenes.boxes.tolist() == [[[0, 1, 2, 3]], [[0, 0, 0, 0]]]
 
