@@ -15,7 +15,7 @@ Points = Real[Array, "... 2"] | Real[np.ndarray, "... 2"]
 
 def intersection_over_union(boxes: Boxes, others: Boxes) -> Any:
     """Return |A ∩ B| / |A ∪ B| of boxes A and B that broadcast, (..., 4) to (...); 0 if both are empty."""
-    shared, union = _shared_and_union(boxes, others)
+    shared, union = _shared_and_union(_floating(boxes), _floating(others))
     return shared / _or_one(union)
 
 
@@ -52,7 +52,6 @@ def boxes_around(points: Points, distances: Boxes) -> Any:
 
 def _shared_and_union(boxes: Boxes, others: Boxes) -> tuple[Any, Any]:
     xp = _library(boxes)
-    boxes, others = _floating(boxes), _floating(others)
     sides = xp.minimum(boxes[..., 2:], others[..., 2:]) - xp.maximum(boxes[..., :2], others[..., :2])
     shared = _product(xp.maximum(sides, 0))
     return shared, area(boxes) + area(others) - shared

@@ -74,9 +74,10 @@ def coco_scenes(annotations: Path, folder: Path, *, size: int, count: int | None
 
 def _clipped(box: list[float], shape: tuple[int, int]) -> np.ndarray:
     """Return what lies in an image of a width and height of a box (x, y, width, height), as (x0, y0, x1, y1)."""
-    corner, sides = np.array(box, float)[:2], np.array(box, float)[2:]
-    if len(box) != 4 or not np.isfinite(box).all():
+    numbers = np.array(box, float)
+    if numbers.shape != (4,) or not np.isfinite(numbers).all():
         raise ValueError(f"the bbox {box} in place of four finite numbers")
+    corner, sides = numbers[:2], numbers[2:]
     return np.concatenate([np.clip(corner, 0, shape), np.clip(corner + sides, 0, shape)])
 
 

@@ -183,6 +183,8 @@ def require_same_run(directory: Path, identity: dict[str, Any]) -> None:
 
 
 def record_run(directory: Path, identity: dict[str, Any]) -> None:
-    """Write what run a folder is for, as `run.json`."""
+    """Write what a run folder is for, as `run.json`; one that is there says so already (`require_same_run`)."""
+    if (directory / RUN_FILE).exists():
+        return
     with replacing(directory / RUN_FILE) as temporary:
         temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
