@@ -16,14 +16,7 @@ from bnjax.problem import as_array
 
 
 def as_application(model: nn.Module, layer: str, apply_kwargs: Mapping[str, Any]) -> Application:
-    """Return the model as it is applied; TypeError or ValueError if it is none, or can't be compiled once."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model needs to be a linen module (flax.linen.Module), got {type(model).__name__}; of nnx modules the "
-            "inside can't be seen yet"
-        )
-    if taken := {"mutable", "rngs", "method", "capture_intermediates"} & set(apply_kwargs):
-        raise ValueError(f"apply_kwargs are for the model's own call, got {sorted(taken)}; pass rngs= to audit itself")
+    """Return the model as it is applied; TypeError if it can't be compiled once."""
     application = Application(model, layer, tuple(sorted(apply_kwargs.items())))
     try:
         hash(application)
@@ -43,7 +36,7 @@ def as_inputs(inputs: Any) -> tuple:
     if len({shape[:1] for shape in shapes}) != 1 or shapes[0] == ():
         raise ValueError(
             f"inputs need to have one entry a row, all for the same rows, got shapes {shapes}; what is no array of "
-            "rows goes to apply_kwargs"
+            "rows goes to apply_kwargs, and a list of numbers counts as many arrays: make it one"
         )
     return arrays
 
@@ -64,7 +57,8 @@ def check_layer(recording: Recording, rows: int, layer: str) -> None:
         raise ValueError(
             f"{layer!r} needs to be {name} with the statistics of the batch, but it returned something else, different "
             f"by {float(seen.relative_error):.2g} of the largest entry: it may use running statistics, then pass "
-            "what the model takes for training, such as apply_kwargs={'train': True}; or a mask"
+            "what the model takes for training, such as apply_kwargs={'train': True}, or set it up so (a flag of its "
+            "constructor, train() of an nnx model); or a mask"
         )
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from flax import errors
 from flax import linen as nn
+from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float
@@ -21,6 +21,7 @@ from bnjax.derivatives.norms import norms
 from bnjax.derivatives.terms import PARTS, RowHeads, Terms
 from bnjax.derivatives.transport import pull_back
 from bnjax.models.dependence import dependence
+from bnjax.models.given import as_linen, explained
 from bnjax.models.held import Held
 from bnjax.models.recording import Recording, entering, record
 from bnjax.models.rest import Application, Call, Rest, row_output
@@ -32,8 +33,8 @@ JOINT_LIMIT = 1024
 
 
 def audit(
-    model: nn.Module,
-    variables: Mapping[str, Any],
+    model: nn.Module | nnx.Module,
+    variables: Mapping[str, Any] | None,
     inputs: Any,
     /,
     *row_arguments: Any,
@@ -65,14 +66,16 @@ def audit(
 
     Args:
         model: any linen module that holds the normalizer as flax's `nn.BatchNorm`, `nn.LayerNorm`, `nn.RMSNorm`,
-            `nn.GroupNorm`, `nn.InstanceNorm`, or as the library's `Normalization`.
-        variables: all that `model.init` returns; `batch_stats` are mutable, as in training.
+            `nn.GroupNorm`, `nn.InstanceNorm`, or as the library's `Normalization`; or any nnx model with those of
+            `nnx`, which stays as it is. Call its `train()` before.
+        variables: all that `model.init` returns; `batch_stats` are mutable, as in training. None for an nnx model.
         inputs: the model's argument, an array with one entry a row, or a tuple of its arguments.
         *row_arguments: further arguments of the loss, with one entry a row.
         loss: `loss(output_row, *row_arguments_i) -> scalar`, of one row of what the model returns.
-        layer: the path of the normalizer, such as `"block2/bn1"`; a wrong one lists the right ones.
+        layer: the path of the normalizer, such as `"block2/bn1"`, of an nnx model `"blocks/1/bn1"`; a wrong one lists
+            the right ones.
         apply_kwargs: what else the model is called with, such as `{"train": True}`; hashable.
-        rngs: its keys, such as `{"dropout": key}`.
+        rngs: its keys, such as `{"dropout": key}`; an nnx model has its own.
         statistics: "held" or "joint", see above; "joint" for up to `JOINT_LIMIT` entries that leave the layer.
         trunk_gradients: also carry each term's gradient on, from the layer's input to the parameters before it.
         expansion_point: as in `blocking`. Live statistics behind the layer have no spread at a point that all rows
@@ -80,7 +83,8 @@ def audit(
         chunk: as in `blocking`.
 
     Raises:
-        TypeError: a model that is no linen module, arguments that are not hashable, a call under `jax.jit`.
+        TypeError: a model that is none of flax's or does not take the inputs, variables that are no collections,
+            arguments that are not hashable, a call under `jax.jit`.
         ValueError: a layer that is not one of the model's normalizers, is applied more than once or stands inside of
             `nn.scan` or `nn.remat`; one that uses running statistics; missing `batch_stats` or keys; inputs of
             different numbers of rows; a loss that is not of one row; rows that are mixed by something else than
@@ -102,16 +106,15 @@ def audit(
     check_at_least_one("chunk", chunk)
     if statistics not in ("held", "joint"):
         raise ValueError(f"statistics needs to be 'held' or 'joint', got {statistics!r}")
-    application = as_application(model, layer, apply_kwargs or {})
     inputs = as_inputs(inputs)
+    model, variables = as_linen(model, variables, inputs, apply_kwargs or {}, rngs)
+    application = as_application(model, layer, apply_kwargs or {})
     rows = len(jax.tree.leaves(inputs)[0])
     row_arguments = as_row_arguments(row_arguments, rows)
     check_signature(loss, len(row_arguments))
     loss = as_pytree(loss)
-    try:
+    with explained(model, inputs):
         recording = _recorded(application, loss, variables, inputs, row_arguments, rngs)
-    except errors.InvalidRngError as error:
-        raise ValueError(f"the model draws random numbers: pass rngs={{name: jax.random.key(seed)}}; {error}") from None
     check_layer(recording, rows, layer)
 
     held = {call: recording.held[call] for call, live in jax.device_get(recording.live).items() if live}
@@ -158,17 +161,29 @@ def _row_losses(loss: Head, inputs: tuple, row_arguments: tuple, outputs: Any) -
     """Return the losses of the rows of a model's outputs; ValueError unless both have rows."""
     rows, shapes = len(jax.tree.leaves(inputs)[0]), [jnp.shape(leaf) for leaf in jax.tree.leaves(outputs)]
     if not shapes or any(shape[:1] != (rows,) for shape in shapes):
-        raise ValueError(f"the model needs to return one entry for each of the {rows} rows, got shapes {shapes}")
-    row = "shape " + ", ".join(str(shape[1:]) for shape in shapes)
+        raise ValueError(
+            f"the model needs to return one entry for each of the {rows} rows, got shapes {shapes}; wrap it so that it "
+            "returns what the loss of a row needs, without sums or means over the batch"
+        )
+    call = f"loss({', '.join(map(_entry, (outputs, *row_arguments)))})"
     remedy = "write the loss of one row, without a sum or mean over the batch"
     try:
         losses = jax.vmap(loss)(outputs, *row_arguments)
     except Exception as error:
-        raise ValueError(f"the loss is called with one row of the model's outputs, {row}: {error}; {remedy}") from error
+        raise ValueError(
+            f"the loss is called with one row of the model's outputs and of each row argument, {call}: {error}; "
+            f"{remedy}, and let it pick what it needs of several outputs"
+        ) from error
     if jnp.shape(losses) != (rows,):
         got = [jnp.shape(leaf)[1:] for leaf in jax.tree.leaves(losses)]
-        raise ValueError(f"the loss of one row, of {row}, needs to be one scalar, got shapes {got}; {remedy}")
+        raise ValueError(f"the loss of one row, {call}, needs to be one scalar, got shapes {got}; {remedy}")
     return losses
+
+
+def _entry(batch: Any) -> str:
+    """Return the kind of one entry of arrays of rows, such as `float32[3]`."""
+    entries = jax.tree.map(lambda leaf: f"{leaf.dtype}[{','.join(map(str, leaf.shape[1:]))}]", batch)
+    return str(entries).replace("'", "")
 
 
 def _row_heads(

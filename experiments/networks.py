@@ -156,6 +156,11 @@ class ImageOptions(Options):
         return data.first(self.train_images if train else self.test_images)
 
 
+def network(name: ModelName = "mlp", normalizer: NormalizerName = "batch_norm", **options: Any) -> nn.Module:
+    """Return a network of the table with a normalizer of the other, by their names."""
+    return MODELS[name](norm=NORMALIZERS[normalizer], **options)
+
+
 def optimizer_of_any_rate(name: OptimizerName, weight_decay: float = 0.0) -> optax.GradientTransformation:
     """Return an optimizer whose learning rate is in its state (`start_at_rate`); the decay is added to the gradient."""
 
@@ -217,4 +222,4 @@ class DataOptions(ImageOptions, TrainingOptions):
 
     def network(self, normalizer: NormalizerName, classes: int) -> nn.Module:
         """Return the model with a normalizer."""
-        return MODELS[self.model](norm=NORMALIZERS[normalizer], classes=classes)
+        return network(self.model, normalizer, classes=classes)

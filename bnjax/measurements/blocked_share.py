@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import nnx
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.models import Passage, differentiate
+from bnjax.models.given import as_linen, explained
+from bnjax.models.nnx_model import NnxModel
 from bnjax.normalizers.batch import batch_axes
 from bnjax.normalizers.moments import moments, statistics_dtype
 from bnjax.normalizers.normalizer import divide_by_deviation
@@ -83,8 +86,8 @@ def gradient_parts(
 
 
 def blocked_share(
-    model: nn.Module,
-    variables: Mapping[str, Any],
+    model: nn.Module | nnx.Module,
+    variables: Mapping[str, Any] | None,
     inputs: Any,
     /,
     *row_arguments: Any,
@@ -104,16 +107,19 @@ def blocked_share(
     for a few sums over each normalizer's output.
 
     Args:
-        model: any linen module, with flax's normalizers or the library's.
-        variables: all that `model.init` returns; `batch_stats` are mutable.
+        model: any linen module, with flax's normalizers or the library's; or any nnx model, which stays as it is.
+        variables: all that `model.init` returns; `batch_stats` are mutable. None for an nnx model: `gradient` and
+            `updated["batch_stats"]` are then states that its optimizer and `nnx.update(model, …)` take.
         inputs: the model's argument, or a tuple of its arguments.
         *row_arguments: further arguments of the loss, with one entry a row.
         loss: `loss(output_row, *row_arguments_i) -> scalar`, of one row of what the model returns.
         apply_kwargs: what else the model is called with, such as `{"train": True}`.
-        rngs: its keys, such as `{"dropout": key}`.
+        rngs: its keys, such as `{"dropout": key}`; an nnx model has its own.
 
     Raises:
-        ValueError: a normalizer is applied more than once, or inside of `nn.scan` or `nn.remat`.
+        TypeError: a model that is none of flax's or does not take the inputs, variables that are no collections.
+        ValueError: inputs or variables that are not those of the model; a normalizer is applied more than once, or
+            inside of `nn.scan` or `nn.remat`.
 
     Example:
         >>> import optax
@@ -139,12 +145,19 @@ def blocked_share(
     def mean_loss(outputs: Any) -> Array:
         return jnp.mean(jax.vmap(loss)(outputs, *row_arguments))
 
-    whole = differentiate(model, variables, inputs, mean_loss, rngs=rngs, **(apply_kwargs or {}))
+    arguments, options = inputs if isinstance(inputs, tuple) else (inputs,), apply_kwargs or {}
+    module, variables = as_linen(model, variables, arguments, options, rngs)
+    with explained(module, arguments):
+        whole = differentiate(module, variables, inputs, mean_loss, rngs=rngs, **options)
     scales: dict[str, Any] = flatten_dict(variables["params"], sep="/")
     # A plain dict would leave compiled code in alphabetical order.
     shares = OrderedDict(
         (name, _share(passage, scales.get(f"{name}/scale", 1.0))) for name, passage in whole.passages.items()
     )
+    if isinstance(module, NnxModel):
+        changed = module.with_variables({"params": whole.gradient, **whole.updated})
+        gradient, updated = nnx.state(changed, nnx.Param, ...)
+        return Metered(shares, whole.loss, gradient, {"batch_stats": updated})
     return Metered(shares, whole.loss, whole.gradient, whole.updated)
 
 

@@ -1,6 +1,6 @@
 """What an audit refuses: the message says what was required, what came and what to do."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from flax import nnx
 
 import bnjax
 from bnjax.models import Normalization
@@ -118,14 +117,17 @@ OPTIONS = {
     "mutable": ({"apply_kwargs": {"mutable": True}}, r"for the model's own call, got \['mutable'\]"),
     "statistics": ({"statistics": "live"}, "needs to be 'held' or 'joint', got 'live'"),
     "one array less": ({"inputs": (X, X[:4])}, r"one entry a row, .* got shapes \[\(5, 3\), \(4, 3\)\]"),
-    "a flag among the inputs": ({"inputs": (X, True)}, r"got shapes \[\(5, 3\), \(\)\]; .* goes to apply_kwargs"),
+    "a flag among the inputs": (
+        {"inputs": (X, True)},
+        r"got shapes \[\(5, 3\), \(\)\]; .* goes to apply_kwargs, and a list",
+    ),
     "row arguments": ({"row_arguments": (LABELS[:3],)}, r"row argument 0 needs one entry for each of the 5 rows"),
     "a loss of the batch": (
         {
             "row_arguments": (LABELS,),
             "loss": lambda outputs, labels: jnp.mean(-jax.nn.log_softmax(outputs)[jnp.arange(len(labels)), labels]),
         },
-        r"called with one row of the model's outputs, shape \(3,\): .*write the loss of one row, without a sum or mean",
+        r"loss\(float64\[3\], int64\[\]\): .*write the loss of one row, without a sum or mean",
     ),
     "a loss by class": ({"loss": lambda row: row}, r"needs to be one scalar, got shapes \[\(3,\)\]; write the loss"),
     "chunk": ({"chunk": 0}, "chunk needs to be an integer >= 1"),
@@ -158,11 +160,114 @@ def test_a_large_batch_is_not_expanded_as_a_whole():
         ask(model, statistics="joint")
 
 
-def test_an_nnx_model_and_unhashable_arguments_are_refused():
-    with pytest.raises(TypeError, match=r"needs to be a linen module .*, got Linear"):
-        ask(nnx.Linear(3, 3, rngs=nnx.Rngs(0)), variables={})
+def test_unhashable_arguments_are_refused():
     with pytest.raises(TypeError, match=r"need to be hashable, to be compiled once: .*pass arrays among the inputs"):
         ask(SMALL, apply_kwargs={"train": np.ones(2)})
+
+
+class WithFlag(nn.Module):
+    """The flag is the constructor's."""
+
+    deterministic: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.BatchNorm(use_running_average=self.deterministic, name="norm")(nn.Dense(4, name="below")(x))
+
+
+class WithoutCall(nn.Module):
+    def encode(self, x):
+        return x
+
+
+class Counting(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        calls = self.variable("cache", "calls", jnp.zeros, ())
+        calls.value = calls.value + 1
+        return Small(name="small")(x, train)
+
+
+class State(NamedTuple):
+    params: Any
+    batch_stats: Any
+
+
+VARIABLES = SMALL.init(jax.random.key(0), X)
+HABITS = {
+    "parameters alone": (SMALL, VARIABLES["params"], r"got the keys \['Dense_0', .*\]; .*make \{'params': params\}"),
+    "a training state": (SMALL, State({}, {}), r"got State; pass \{'params': state.params, 'batch_stats': state.b"),
+    "no variables": (SMALL, None, r"all that model.init returns, \{'params': ..., 'batch_stats': ...\}, got NoneType"),
+    "a bound model": (SMALL.bind(VARIABLES), VARIABLES, r"got a bound one; pass model.unbind\(\)\[0\]"),
+    "a class": (Small, VARIABLES, r"a linen module or an nnx model of flax, got type; make one, Small\(...\)"),
+    "a function": (SMALL.apply, VARIABLES, "got method; pass the module itself"),
+    "no call": (WithoutCall(), VARIABLES, "needs a method __call__, which WithoutCall has not; wrap it"),
+    "the constructor's flag": (WithFlag(), VARIABLES, r"WithFlag.__call__\(x\) can't be called .*argument 'train'"),
+    "another model's variables": (Counting(), VARIABLES, r"Counting can't be applied to inputs of shapes \[\(5, 3\)\]"),
+    "a variable of its own": (
+        Counting(),
+        {"params": {"small": VARIABLES["params"]}, "cache": {"calls": jnp.zeros(())}},
+        '"cache" is immutable.*of the variables batch_stats alone may change in the call',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_models_and_variables_as_other_libraries_have_them_are_refused(name):
+    model, variables, message = HABITS[name]
+    with pytest.raises((TypeError, ValueError), match=message):
+        bnjax.audit(model, variables, X, loss=jnp.sum, layer="norm", apply_kwargs=TRAIN, rngs=KEYS)
+    with pytest.raises((TypeError, ValueError), match=message):
+        bnjax.blocked_share(model, variables, X, loss=jnp.sum, apply_kwargs=TRAIN, rngs=KEYS)
+
+
+def test_a_model_that_was_built_for_evaluation_is_refused():
+    variables = WithFlag().init(jax.random.key(0), X)
+    with pytest.raises(ValueError, match=r"may use running statistics, .* or set it up so \(a flag of its constructor"):
+        ask(WithFlag(), variables=variables, apply_kwargs={})
+    assert ask(WithFlag(deterministic=False), variables=variables, apply_kwargs={}).held == ()
+
+
+def several_outputs(x, train):
+    x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+    return x, {"features": x}
+
+
+LOSS = optax.softmax_cross_entropy_with_integer_labels
+LOSSES = {
+    "of several outputs": (
+        Of(several_outputs),
+        LABELS,
+        r"loss\(\(float64\[3\], \{features: float64\[3\]\}\), int64\[\]\): .*pick",
+    ),
+    "one-hot labels": (
+        SMALL,
+        jax.nn.one_hot(LABELS, 3),
+        r"of each row argument, loss\(float64\[3\], float64\[3\]\): .*integer",
+    ),
+    "labels in a column": (SMALL, LABELS[:, None], r"loss\(float64\[3\], int64\[1\]\): "),
+    "labels out of range": (SMALL, LABELS + 3, r"needs to be finite at every row .* \(labels in range\?\)"),
+    "a list of labels": (SMALL, [0, 1, 2, 0, 1], "a list counts as a tree of arguments, so pass numbers as one array"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_that_does_not_fit_the_outputs_is_shown_with_what_it_was_called_with(name):
+    model, labels, message = LOSSES[name]
+    with pytest.raises(ValueError, match=message):
+        ask(model, X, labels, loss=LOSS, rngs=KEYS)
+
+
+@pytest.mark.parametrize("layer", [("norm",), "params/norm", None])
+def test_a_path_in_another_style_lists_the_right_ones(layer):
+    with pytest.raises(ValueError, match=r"layer needs to be the path of a normalizer, one of \['norm'\], got "):
+        ask(SMALL, layer=layer, rngs=KEYS)
+
+
+def test_images_of_integers_tokens_and_half_precision_are_taken_as_they_are():
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), VARIABLES)
+    inputs = jnp.arange(15, dtype=jnp.uint8).reshape(5, 3) ** 2
+    assert bool(jnp.isfinite(ask(SMALL, inputs, variables=half, rngs=KEYS).loss))
 
 
 def test_a_loss_that_needs_labels_is_refused_without_them():

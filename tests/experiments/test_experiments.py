@@ -143,6 +143,18 @@ COLUMNS = {
         "gap_std",
         "seeds",
     },
+    "experiments.audit": {
+        "epoch",
+        "number",
+        "layer",
+        "normalizer",
+        "term",
+        "part",
+        "value",
+        "gradient_norm_output",
+        "gradient_norm_input",
+        "survival",
+    },
     "benchmarks.convolutions": {"case", "form", "chosen", "ours_s", "peer", "peer_s", "ratio", "difference"},
     "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.hessian_products": {"case", "ours_s", "gradients", "counted", "peer", "peer_s", "ratio"},
@@ -237,9 +249,10 @@ def test_every_part_is_reported_for_every_normalizer_and_kind_of_batch(name, smo
             {"normalizer": "batch_norm", "optimizer": "sgd", "learning_rate": 0.1, "start": "scratch"}
             | {"collapsed": 1.5},
         ),
+        ("audit", {"layer": "norm", "epoch": 0, "difference": 1e-6, "rounding": 1e-12}),
         ("linear_part", {"model": "lenet_v1", "recipe": "adam", "normalizer": "batch_norm", "ratio": 1e-9}),
     ],
 )
 def test_experiment_fails_when_its_result_contradicts_the_theory(name, spoil):
     failures = import_module(f"experiments.{name}").failures
-    assert failures({"table": [spoil], "epsilon": [], "slopes": [], "features": []})
+    assert failures({"table": [spoil], "layers": [spoil], "epsilon": [], "slopes": [], "features": []})
