@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnjax import normalizers
 from bnjax.blocking import BlockingReport, blocking, term_hessian
+from bnjax.derivatives.estimated_diagonal import Probes
 from bnjax.derivatives.heads import cross_entropy_head, logits_head
 from bnjax.spectrum import SpectrumReport, spectrum
 
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AuditReport",
     "BlockingReport",
+    "Probes",
     "SpectrumReport",
     "audit",
     "blocked_share",

@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 from bnjax.audit_checks import as_application, as_inputs, check_layer, check_rows
 from bnjax.audit_report import AuditReport
 from bnjax.blocking import assemble, split_loss
+from bnjax.derivatives.estimated_diagonal import Probes, check_probes
 from bnjax.derivatives.heads import Head, LogitsHead, as_pytree
 from bnjax.derivatives.norms import norms
 from bnjax.derivatives.terms import PARTS, RowHeads, Terms
@@ -26,7 +27,7 @@ from bnjax.models.held import Held
 from bnjax.models.recording import Recording, entering, record
 from bnjax.models.rest import Application, Call, Rest, row_output
 from bnjax.normalizers.normalizer import Normalizer
-from bnjax.problem import Problem, as_row_arguments, check_at_least_one, check_signature, pose, standardize
+from bnjax.problem import Problem, as_row_arguments, check_chunks, check_signature, pose, standardize
 
 # The most entries of a batch, rows times features, for which its loss is expanded as a whole.
 JOINT_LIMIT = 1024
@@ -46,6 +47,8 @@ def audit(
     trunk_gradients: bool = False,
     expansion_point: ArrayLike = 0.0,
     chunk: int = 64,
+    row_chunk: int | None = 32,
+    probes: Probes | None = None,
 ) -> AuditReport:
     """Return which terms of `L = Σ_i loss(model(inputs)_i, …)`, a sum, get back through a normalizer inside of a model.
 
@@ -103,9 +106,12 @@ def audit(
         >>> bool(report.terms["gradient"].shared.survival < 1e-4)
         True
     """
-    check_at_least_one("chunk", chunk)
+    check_chunks(chunk, row_chunk)
+    check_probes(probes)
     if statistics not in ("held", "joint"):
         raise ValueError(f"statistics needs to be 'held' or 'joint', got {statistics!r}")
+    if statistics == "joint" and probes is not None:
+        raise ValueError("statistics='joint' is exact for the small batches that it takes, got probes; leave them out")
     inputs = as_inputs(inputs)
     model, variables = as_linen(model, variables, inputs, apply_kwargs or {}, rngs)
     application = as_application(model, layer, apply_kwargs or {})
@@ -127,7 +133,8 @@ def audit(
     )
     if statistics == "held":
         axis, standardized = problem.feature_axis, standardize(problem)
-        split = split_loss(problem.row_heads(), problem.center, standardized, feature_axis=axis, chunk=chunk)
+        at_once: dict[str, Any] = {"feature_axis": axis, "chunk": chunk, "row_chunk": row_chunk}
+        split = split_loss(problem.row_heads(), problem.center, standardized, probes=probes, **at_once)
         check_rows(split.losses, recording)
         parts, behind = PARTS, tuple(dict.fromkeys(call[0] for call in recording.behind if call in held))
     else:

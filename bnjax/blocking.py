@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.derivatives.estimated_diagonal import Probes, check_probes
 from bnjax.derivatives.terms import PARTS, TERM_PARTS, TERMS, RowHeads, Terms, terms
 from bnjax.derivatives.transport import (
     HessianOperator,
@@ -18,9 +19,10 @@ from bnjax.derivatives.transport import (
     output_hessian_norms,
     pulled_back,
 )
+from bnjax.estimated_parts import with_intervals
 from bnjax.normalizers.normalizer import Normalizer
 from bnjax.parts import Part, carry_back, split_part
-from bnjax.problem import Problem, State, check_at_least_one, check_finite, pose, standardize
+from bnjax.problem import Problem, State, check_at_least_one, check_chunks, check_finite, pose, standardize
 from bnjax.report import BlockingReport
 
 
@@ -36,6 +38,8 @@ def blocking(
     expansion_point: ArrayLike = 0.0,
     hessian_norms: bool = False,
     chunk: int = 64,
+    row_chunk: int | None = None,
+    probes: Probes | None = None,
 ) -> BlockingReport:
     """Return which terms of the loss `L = Σ_i loss(y_i, …)` get back through a normalizer in training mode.
 
@@ -60,6 +64,10 @@ def blocking(
         hessian_norms: also report the Frobenius norms of each part's Hessian on both sides, from n·D Hessian columns.
         chunk: how many Hessian columns are worked on at once. Memory is some chunk · n times a row's gradient for a
             head that is not piecewise linear or with `hessian_norms`; else some n · D.
+        row_chunk: how many rows are expanded at once, in place of all n; the statistics are those of the whole batch.
+        probes: estimate the diagonal of every row's Hessian from `probes.count` products with random signs in place of
+            D columns, where the head is not piecewise linear. Then `diagonal` and `off_diagonal` are estimates, with
+            intervals of their survivals; their sum, and all else, is exact.
 
     Raises:
         TypeError: features or loss that are not real floating-point numbers.
@@ -73,15 +81,20 @@ def blocking(
         >>> bool(report.terms["gradient"].survival < 1e-6), bool(report.terms["diagonal"].survival < 1e-6)
         (True, True)
     """
-    check_at_least_one("chunk", chunk)
+    check_chunks(chunk, row_chunk)
+    check_probes(probes)
+    if hessian_norms and probes is not None:
+        raise ValueError("hessian_norms=True needs the exact diagonal, got probes; leave out one of the two")
     problem = pose(
         loss, normalizer, x, *row_arguments, params=params, stats=stats, key=key, expansion_point=expansion_point
     )
     standardized = standardize(problem)
     heads, axis = problem.row_heads(), problem.feature_axis
+    sizes = {"chunk": chunk, "row_chunk": row_chunk}
     if not hessian_norms:
-        return assemble(problem, split_loss(heads, problem.center, standardized, feature_axis=axis, chunk=chunk))
-    split, fields = _linearized_terms(heads, problem.center, standardized, feature_axis=axis, chunk=chunk)
+        split = split_loss(heads, problem.center, standardized, feature_axis=axis, probes=probes, **sizes)
+        return assemble(problem, split)
+    split, fields = _linearized_terms(heads, problem.center, standardized, feature_axis=axis, **sizes)
     check_finite(split.losses, split.center_losses, split.gradients)
     norms = _output_norms(fields, chunk=chunk), _input_norms(problem, fields, chunk=chunk)
     return assemble(problem, split, hessian_norms=norms)
@@ -134,14 +147,22 @@ def term_hessian(
 
 
 def split_loss(
-    heads: RowHeads, center: Float[Array, "..."], standardized: Float[Array, "n ..."], *, feature_axis: int, chunk: int
+    heads: RowHeads,
+    center: Float[Array, "..."],
+    standardized: Float[Array, "n ..."],
+    *,
+    feature_axis: int,
+    chunk: int,
+    row_chunk: int | None = None,
+    probes: Probes | None = None,
 ) -> Terms:
     """Return the terms of a loss at Ŷ, compiled and checked; arguments as in `bnjax.derivatives.terms`.
 
     Raises:
         ValueError: a loss or a gradient that is not finite.
     """
-    split = _terms(heads, center, standardized, feature_axis=feature_axis, chunk=chunk)
+    sizes = {"chunk": chunk, "row_chunk": row_chunk}
+    split = _terms(heads, center, standardized, feature_axis=feature_axis, probes=probes, **sizes)
     check_finite(split.losses, split.center_losses, split.gradients)
     return split
 
@@ -172,21 +193,22 @@ def assemble(
         total_gradient=whole.input_gradient,
         total_survival=whole.survival,
         normalizer=problem.normalizer.name,
+        estimated_from=None if split.diagonal_samples is None else split.diagonal_samples.shape[1],
     )
 
 
 # The first two are compiled apart from what follows, so that one head is compiled once for all normalizers.
-_terms = jax.jit(terms, static_argnames=("feature_axis", "chunk"))
+_terms = jax.jit(terms, static_argnames=("feature_axis", "chunk", "row_chunk"))
 
 
-@partial(jax.jit, static_argnames=("feature_axis", "chunk"))
+@partial(jax.jit, static_argnames=("feature_axis", "chunk", "row_chunk"))
 def _linearized_terms(
-    heads: RowHeads, center: Array, standardized: Array, *, feature_axis: int, chunk: int
+    heads: RowHeads, center: Array, standardized: Array, *, feature_axis: int, chunk: int, row_chunk: int | None = None
 ) -> tuple[Terms, LinearizedFields]:
     """Return the terms at Ŷ, and around it the gradient fields of all parts, in the order of `TERM_PARTS`."""
 
     def gradients(at: Array) -> tuple[Array, Terms]:
-        split = terms(heads, center, at, feature_axis=feature_axis, chunk=chunk)
+        split = terms(heads, center, at, feature_axis=feature_axis, chunk=chunk, row_chunk=row_chunk)
         return split.gradients, split
 
     _, product, split = jax.linearize(gradients, standardized, has_aux=True)
@@ -225,11 +247,14 @@ def _matvec(product: Callable, vector: Array, *, shape: tuple[int, ...]) -> Arra
 @jax.jit
 def _carried_back(problem: Problem, split: Terms) -> tuple[Part, Part, Array]:
     """Return the stacked parts, the whole loss as one part, and the value of the term without gradient."""
+    rounding = jnp.append(split.rounding, 0.0)
     stacked = carry_back(
         problem,
         jnp.append(split.values, jnp.sum(split.losses)),
         jnp.concatenate([split.gradients, split.loss_gradient[None]]),
-        jnp.append(split.rounding, 0.0),
+        rounding,
     )
+    if split.diagonal_samples is not None:
+        stacked = with_intervals(problem, stacked, split, rounding)
     parts, whole = (jax.tree.map(lambda leaf, at=at: leaf[at], stacked) for at in (slice(-1), -1))
     return parts, whole, jnp.sum(split.center_losses)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from bnjax.problem import Problem
 # The reasons reported beside a survival that does not exist: its denominator is zero to rounding, or there is none.
 NO_GRADIENT = "no gradient at the output"
 NOT_FINITE = "gradient not finite"
+TOO_FEW_PRODUCTS = "too few products to tell the gradient from zero"
 
 
 @jax.tree_util.register_dataclass
@@ -29,6 +31,8 @@ class Part:
         gradient_norm_input: ‖JᵀG‖_F of the input gradient.
         survival: `‖S Jᵀ G‖_F / ‖G‖_F` with `G` the output gradient and `S` the scale that the normalizer divides by;
             NaN where G is zero to rounding. Not clipped: an oblique normalizer can exceed 1 (docs/theory.md, setting).
+        survival_interval: low and high, where the 95 % confidence interval of an estimated survival ends; NaN for an
+            exact part, None where all are exact.
         hessian_norm_output: ‖∂²/∂Ŷ²‖_F, or None where it was not asked for.
         hessian_norm_input: ‖∂²/∂X²‖_F, or None where it was not asked for.
     """
@@ -39,13 +43,14 @@ class Part:
     gradient_norm_output: Float[Array, "..."]
     gradient_norm_input: Float[Array, "..."]
     survival: Float[Array, "..."]
+    survival_interval: Float[Array, "... 2"] | None = None
     hessian_norm_output: Float[Array, "..."] | None = None
     hessian_norm_input: Float[Array, "..."] | None = None
 
     def to_row(self) -> dict:
         """Return the part's numbers as a flat table row; a survival that does not exist is None, with a `reason`."""
         survival, norm = float(self.survival), float(self.gradient_norm_output)
-        row = {
+        row: dict[str, Any] = {
             "value": float(self.value),
             "gradient_norm_output": norm,
             "gradient_norm_input": float(self.gradient_norm_input),
@@ -53,9 +58,14 @@ class Part:
         if self.hessian_norm_output is not None and self.hessian_norm_input is not None:
             row["hessian_norm_output"] = float(self.hessian_norm_output)
             row["hessian_norm_input"] = float(self.hessian_norm_input)
+        row["survival"], reason = survival, ""
         if math.isnan(survival):
-            return {**row, "survival": None, "reason": NO_GRADIENT if math.isfinite(norm) else NOT_FINITE}
-        return {**row, "survival": survival, "reason": ""}
+            row["survival"], reason = None, NO_GRADIENT if math.isfinite(norm) else NOT_FINITE
+        if self.survival_interval is not None:
+            low, high = map(float, self.survival_interval)
+            reason = TOO_FEW_PRODUCTS if math.isinf(high) else reason
+            row["survival_low"], row["survival_high"] = (end if math.isfinite(end) else None for end in (low, high))
+        return {**row, "reason": reason}
 
 
 @jax.tree_util.register_dataclass

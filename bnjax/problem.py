@@ -155,6 +155,13 @@ def check_at_least_one(name: str, value: int) -> None:
         raise ValueError(f"{name} needs to be an integer >= 1, got {value!r}")
 
 
+def check_chunks(chunk: int, row_chunk: int | None) -> None:
+    """Raise ValueError unless both are integers from 1 on, the chunk of rows possibly None."""
+    check_at_least_one("chunk", chunk)
+    if row_chunk is not None:
+        check_at_least_one("row_chunk", row_chunk)
+
+
 def check_finite(
     losses: Float[Array, " n"], center_losses: Float[Array, " n"], gradients: Float[Array, "p n ..."]
 ) -> None:

@@ -28,6 +28,9 @@ class BlockingReport:
         total_gradient: ∂L/∂X, differentiated as a whole.
         total_survival: the survival of the whole gradient.
         normalizer: the normalizer's name.
+        estimated_from: from how many products with the Hessian of each row `diagonal` and `off_diagonal` are
+            estimated; None where they are exact. Their gradients are then means of samples, and add up to the exact
+            sum; norms and survivals are those without the samples' noise (`bnjax.estimated_parts`).
     """
 
     terms: dict[str, SplitPart]
@@ -36,6 +39,7 @@ class BlockingReport:
     total_gradient: Float[Array, "n ..."]
     total_survival: Float[Array, ""]
     normalizer: str = field(metadata={"static": True})
+    estimated_from: int | None = field(metadata={"static": True})
 
     def to_rows(self) -> list[dict]:
         """Return a flat row for each term and part."""
@@ -52,6 +56,7 @@ class BlockingReport:
             "loss": float(self.loss),
             "value": float(self.value),
             "total_survival": None if jnp.isnan(self.total_survival) else float(self.total_survival),
+            **({} if self.estimated_from is None else {"estimated_from": self.estimated_from}),
             "table": self.to_rows(),
         }
 
@@ -87,7 +92,16 @@ class BlockingReport:
             )
         return (
             f"{self._batch()}; loss (sum) {float(self.loss):.6g}, of which {float(self.value):.6g} at the "
-            f"expansion point; {survives}"
+            f"expansion point; {survives}{self._estimate()}"
+        )
+
+    def _estimate(self) -> str:
+        """Say what is not exact."""
+        if self.estimated_from is None:
+            return ""
+        return (
+            f"; diagonal and off_diagonal estimated from {self.estimated_from} products with the Hessian of each row, "
+            "with 95 % confidence intervals of their survivals"
         )
 
     def _is_remainder_alone(self) -> bool:
@@ -98,12 +112,21 @@ class BlockingReport:
         from bnjax.reporting.figures import survival_bars
 
         bars = [
-            {key: row[key] for key in ("term", "survival", "reason")} | {"part of the term": row["part"]}
+            {key: row[key] for key in ("term", "survival", "reason")}
+            | {"part of the term": row["part"], "spread": _whiskers(row)}
             for row in self.to_rows()
         ]
         return survival_bars(
             bars,
             by="part of the term",
             title=f"What gets back through {self.place}",
-            caption=self._batch(),
+            spread="spread",
+            caption=self._batch() + self._estimate(),
         )
+
+
+def _whiskers(row: dict) -> tuple[float, float] | None:
+    """Return how far the interval of a row's survival reaches below and above it."""
+    if row["survival"] is None or row.get("survival_low") is None:
+        return None
+    return row["survival"] - row["survival_low"], row["survival_high"] - row["survival"]

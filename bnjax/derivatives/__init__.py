@@ -1,5 +1,6 @@
 """Exact derivatives of heads, sorted into terms and carried back through a normalizer; pure JAX, no flax."""
 
+from bnjax.derivatives.estimated_diagonal import Probes
 from bnjax.derivatives.expansion import ColumnHessian, Expansion, expand, hessian_at
 from bnjax.derivatives.heads import LogitsHead, cross_entropy_head, logits_head
 from bnjax.derivatives.low_rank import LowRankHessian, low_rank_hessian
@@ -17,6 +18,7 @@ __all__ = [
     "HessianOperator",
     "LogitsHead",
     "LowRankHessian",
+    "Probes",
     "RowHeads",
     "Terms",
     "cross_entropy_head",

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from bnjax.derivatives.chunks import map_chunks, sum_chunks
+from bnjax.derivatives.estimated_diagonal import Probes
 from bnjax.derivatives.expansion import hessian_at
 from bnjax.derivatives.heads import LogitsHead, behind_affine
 from bnjax.derivatives.low_rank import LowRankHessian, mean_product
@@ -39,22 +41,40 @@ class RowHeads(NamedTuple):
     offset: Float[Array, "..."]
     row_arguments: tuple
 
-    def map_rows(self, function: Callable, *row_arrays: Array, point: Array | None = None) -> Any:
-        """Return `function(head_i, [point,] *row_i, *arguments_i)` for every row i.
+    def map_rows(
+        self, function: Callable, *row_arrays: Array, point: Array | None = None, row_chunk: int | None = None
+    ) -> Any:
+        """Return `function(head_i, [point,] *row_i, *arguments_i)` for every row i, for `row_chunk` rows at once.
 
         What all rows have in common (`point`, and the affine phase unless it differs by row) is not batched, so that
-        what follows from it alone is computed once.
+        what follows from it alone is computed once a chunk. None means all rows at once.
         """
 
         def one_row(slope: Array, offset: Array, point: Array | None, *rest: Any) -> Any:
             common = () if point is None else (point,)
             return function(behind_affine(self.head, slope, offset), *common, *rest)
 
-        slope, slope_axis = _unbatched(self.slope)
-        offset, offset_axis = _unbatched(self.offset)
-        rest = (*row_arrays, *self.row_arguments)
-        axes = (slope_axis, offset_axis, None, *[0] * len(rest))
-        return jax.vmap(one_row, in_axes=axes)(slope, offset, point, *rest)
+        def of_chunk(rows: tuple) -> Any:
+            heads, arrays = self.with_rows(rows[0]), rows[1]
+            slope, slope_axis = _unbatched(heads.slope)
+            offset, offset_axis = _unbatched(heads.offset)
+            rest = (*arrays, *heads.row_arguments)
+            axes = (slope_axis, offset_axis, None, *[0] * len(rest))
+            return jax.vmap(one_row, in_axes=axes)(slope, offset, point, *rest)
+
+        return map_chunks(of_chunk, (self.rows(), row_arrays), at_once=row_chunk)
+
+    def rows(self) -> tuple[Array | None, Array | None, tuple]:
+        """Return what differs from row to row, a tree of arrays with one entry a row."""
+        slope, offset = (None if len(array) == 1 else array for array in (self.slope, self.offset))
+        return slope, offset, self.row_arguments
+
+    def with_rows(self, rows: tuple[Array | None, Array | None, tuple]) -> "RowHeads":
+        """Return the heads of other rows, some of `rows()`."""
+        slope, offset, row_arguments = rows
+        return RowHeads(
+            self.head, self.slope if slope is None else slope, self.offset if offset is None else offset, row_arguments
+        )
 
     def mean(self) -> Callable[[Array], Array]:
         """Return the head `ℓ̄(row) = mean_i ℓ_i(row)`, whose coefficients are the shared ones."""
@@ -83,6 +103,9 @@ class Terms(NamedTuple):
         center_losses: ℓ_i(c), of shape (n,); their sum is the term that does not depend on Ŷ.
         losses: ℓ_i(ŷ_i), of shape (n,).
         loss_gradient: ∂L/∂Ŷ, of shape (n, *row).
+        diagonal_samples: where the diagonal is estimated, from each of k products the gradients of the `diagonal`
+            term and of its shared part, whose means are in `gradients`, of shape (2, k, n, *row); None where it is
+            exact.
     """
 
     values: Float[Array, " p"]
@@ -91,6 +114,7 @@ class Terms(NamedTuple):
     center_losses: Float[Array, " n"]
     losses: Float[Array, " n"]
     loss_gradient: Float[Array, "n ..."]
+    diagonal_samples: Float[Array, "2 k n ..."] | None = None
 
 
 def terms(
@@ -100,6 +124,8 @@ def terms(
     *,
     feature_axis: int,
     chunk: int = 64,
+    row_chunk: int | None = None,
+    probes: Probes | None = None,
 ) -> Terms:
     """Return all terms of the summed loss and their parts at the standardized batch Ŷ.
 
@@ -111,38 +137,51 @@ def terms(
         center: the expansion point c, in the shape of a row.
         standardized: Ŷ, of shape (n, *row).
         feature_axis: the axis of the features in `standardized`, negative.
-        chunk: Hessian columns at once, see `hessian_at`; memory is n · chunk times that of one row's gradient for a
-            head that is not piecewise linear, n · k times where rows have k piecewise-linear logits of their own.
+        chunk: Hessian columns, or other products with the Hessian of a row, at once.
+        row_chunk: rows at once, None for all. Of the head there are never more derivatives at a time than those of
+            `row_chunk` rows: `chunk` products for each, or its k logits' gradients where these are piecewise linear.
+            Of all rows there are some 30 arrays of the size of Ŷ, and k more where the rows have k piecewise-linear
+            logits of their own.
+        probes: estimate the diagonals, unless the logits are piecewise linear, from `count` products with each row's
+            Hessian in place of D; 3 · `count` more arrays of the size of Ŷ. All else, the sum of `diagonal` and
+            `off_diagonal` too, stays exact.
     """
 
-    def one_row(head: Callable, center: Array, row: Array, *row_arguments: Any) -> tuple[Any, ...]:
+    def one_row(head: Callable, center: Array, row: Array, number: Array, *row_arguments: Any) -> tuple[Any, ...]:
         at_center = jax.value_and_grad(head)(center, *row_arguments)
         here = jax.value_and_grad(head)(row, *row_arguments)
         hessian = hessian_at(head, center, *row_arguments, chunk=chunk)
         low_rank = hessian if isinstance(hessian, LowRankHessian) else None
-        return *at_center, hessian.diagonal(), hessian.product(row - center), *here, low_rank
+        samples = None if probes is None or isinstance(hessian, LowRankHessian) else probes.samples(hessian, number)
+        diagonal = hessian.diagonal() if samples is None else jnp.mean(samples, axis=0)
+        kept = None if isinstance(mean_head, LogitsHead) else low_rank
+        return *at_center, diagonal, hessian.product(row - center), *here, kept, samples
 
-    center_losses, gradient, diagonal, second, losses, loss_gradient, low_rank = heads.map_rows(
-        one_row, standardized, point=center
+    mean_head, numbers = heads.mean(), jnp.arange(len(standardized))
+    center_losses, gradient, diagonal, second, losses, loss_gradient, low_rank, samples = heads.map_rows(
+        one_row, standardized, numbers, point=center, row_chunk=row_chunk
     )
     delta = standardized - center
     total = jnp.stack([gradient, diagonal * delta, second - diagonal * delta, loss_gradient - gradient - second])
 
-    mean_head = heads.mean()
-    if low_rank is None or isinstance(mean_head, LogitsHead):
-        mean_hessian = hessian_at(mean_head, center, chunk=chunk)
-        mean_diagonal, product = mean_hessian.diagonal(), mean_hessian.product
+    def shared_coefficients(of_rows: Array) -> Array:
+        return mean_over_positions(jnp.mean(of_rows, axis=0), feature_axis)
+
+    if low_rank is None:
+        mean_second = _mean_products(heads, center, delta, chunk=chunk, row_chunk=row_chunk)
     else:  # Every row has logits of its own, and so the mean no low rank.
-        mean_diagonal, product = jnp.mean(diagonal, axis=0), partial(mean_product, low_rank)
-    mean_second = jax.vmap(product)(delta)
+        mean_second = map_chunks(jax.vmap(partial(mean_product, low_rank)), delta, at_once=row_chunk)
     shared = jnp.stack(
         [
-            jnp.broadcast_to(mean_over_positions(jax.grad(mean_head)(center), feature_axis), delta.shape),
-            mean_over_positions(mean_diagonal, feature_axis) * delta,
-            mean_second - mean_diagonal * delta,
+            jnp.broadcast_to(shared_coefficients(gradient), delta.shape),
+            shared_coefficients(diagonal) * delta,
+            mean_second - jnp.mean(diagonal, axis=0) * delta,
         ]
     )
     gradients = _interleave(total, shared)
+    if samples is not None:
+        samples = jnp.swapaxes(samples, 0, 1)
+        samples = jnp.stack([samples * delta, jax.vmap(shared_coefficients)(samples)[:, None] * delta])
 
     # The gradient term is linear in δ, the two quadratic ones are half of their gradient times δ.
     weights = jnp.array([1.0] * 3 + [0.5] * 6 + [0.0], delta.dtype)
@@ -152,7 +191,32 @@ def terms(
     first, diagonal, second, here = (norms(array[None])[0] for array in (gradient, total[1], second, loss_gradient))
     sizes = jnp.stack([first] * 3 + [diagonal] * 3 + [second + diagonal] * 3 + [here + first + second])
     rounding = 256 * jnp.finfo(delta.dtype).eps * sizes
-    return Terms(values, gradients, rounding, center_losses, losses, loss_gradient)
+    return Terms(values, gradients, rounding, center_losses, losses, loss_gradient, samples)
+
+
+def _mean_products(
+    heads: RowHeads, center: Array, vectors: Float[Array, "n ..."], *, chunk: int, row_chunk: int | None
+) -> Float[Array, "n ..."]:
+    """Return `mean_i(H_i) v` for n stacked vectors v: one Jacobian for logits that the rows share, or n² row products.
+
+    Arguments as in `terms`.
+    """
+    mean_head = heads.mean()
+    if isinstance(mean_head, LogitsHead) and isinstance(hessian := hessian_at(mean_head, center), LowRankHessian):
+        return jax.vmap(hessian.product)(vectors)
+
+    def of_chunk(rows: tuple, weights: Array) -> Array:
+        def weighted_loss(point: Array) -> Array:
+            losses = heads.with_rows(rows).map_rows(
+                lambda head, point, weight, *rest: weight * head(point, *rest), weights, point=point
+            )
+            return jnp.sum(losses)
+
+        _, product = jax.linearize(jax.grad(weighted_loss), center)
+        return map_chunks(jax.vmap(product), vectors, at_once=chunk)
+
+    weights = jnp.full(len(vectors), 1 / len(vectors), vectors.dtype)
+    return sum_chunks(of_chunk, heads.rows(), weights, at_once=row_chunk)
 
 
 def _interleave(total: Array, shared: Array) -> Array:

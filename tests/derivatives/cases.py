@@ -120,13 +120,17 @@ def reference(name: str) -> dict[tuple[str, str], ReferenceTerm]:
     return compiled_fast(terms_at)(x)
 
 
-compiled_terms = compiled_fast(terms, static_argnames=("feature_axis", "chunk"))
+compiled_terms = compiled_fast(terms, static_argnames=("feature_axis", "chunk", "row_chunk"))
 
 
 @cache
-def sorted_terms(name: str) -> Terms:
+def sorted_terms(name: str, row_chunk: int | None = None) -> Terms:
     """What `terms` says about the case of this name."""
     problem = CASES[name].problem
     return compiled_terms(
-        problem.row_heads(), problem.center, problem.standardization(problem.x), feature_axis=problem.feature_axis
+        problem.row_heads(),
+        problem.center,
+        problem.standardization(problem.x),
+        feature_axis=problem.feature_axis,
+        row_chunk=row_chunk,
     )

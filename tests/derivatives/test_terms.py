@@ -79,6 +79,16 @@ def test_a_chunk_of_columns_is_as_good_as_all_at_once():
     assert_close(in_chunks.gradients, compiled_terms(*arguments, feature_axis=-1).gradients, order=2)
 
 
+@every_case
+def test_rows_in_chunks_that_do_not_divide_them_give_the_same(name):
+    found, wanted = sorted_terms(name, row_chunk=2), reference(name)
+    assert len(found.losses) == 3
+    for index, key in enumerate(TERM_PARTS):
+        scale = max(1.0, float(jnp.abs(wanted[key[0], "total"].output_gradient).max()))
+        assert_close(found.values[index], wanted[key].value, order=2, scale=scale)
+        assert_close(found.gradients[index], wanted[key].output_gradient, order=2, scale=scale)
+
+
 def test_logits_that_take_an_argument_of_the_row_give_the_terms_of_the_same_black_box():
     def logits(row, context):
         return (jax.nn.relu(hidden(row) + context) + context) @ SECOND

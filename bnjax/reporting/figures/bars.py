@@ -48,7 +48,8 @@ def survival_bars(
         caption: The line below it: number of rows, seeds, dtype, data set.
         by: The key that tells the bars of a group apart.
         panels: The key that tells the panels apart, such as ``batch``; one panel if None.
-        spread: The key of the survival's spread, drawn as a whisker; none if None.
+        spread: The key of the survival's spread, drawn as a whisker: a number, or how far it reaches below and above;
+            none if None.
         log: Whether the axis is logarithmic.
         floor: What counts as zero; also the lower end of a logarithmic axis.
         value_label: What the axis measures.
@@ -70,15 +71,15 @@ def survival_bars(
         size = (min(14.0, max(5.5, width)), 1.5 + 2.5 * len(panel_names))
         figure, axes = framed(size, title, with_reasons(caption, rows, "survival"), len(panel_names))
         for axis, panel in zip(axes, panel_names, strict=True):
-            reach = [None if row["survival"] is None else row["survival"] + _width(row, spread) for row in rows]
+            reach = [None if row["survival"] is None else row["survival"] + _whisker(row, spread)[1] for row in rows]
             _scale_survival(axis, reach, log, floor)
             for index, name in enumerate(series):
                 offset = (index - (len(series) - 1) / 2) * 0.84 / len(series)
                 own = [(center, bars.get((panel, *group, name))) for center, group in zip(centers, groups, strict=True)]
                 places = np.array([center + offset for center, row in own if row is not None])
                 values = [row["survival"] for _, row in own if row is not None]
-                widths = [_width(row, spread) for _, row in own if row is not None]
-                _bar_series(axis, places, values, widths, index, name, 0.76 / len(series), floor)
+                whiskers = [_whisker(row, spread) for _, row in own if row is not None]
+                _bar_series(axis, places, values, whiskers, index, name, 0.76 / len(series), floor)
             axis.set_title(f"{panels}: {panel}" if panels else "", loc="left", color=INK)
             axis.set_ylabel(value_label)
             axis.set_xlim(centers[0] - 0.6, centers[-1] + 0.6)
@@ -97,8 +98,10 @@ def _indexed(rows: Sequence[Row], by: str, panels: str | None) -> dict[tuple[Any
     return bars
 
 
-def _width(row: Row, spread: str | None) -> float:
-    return row[spread] or 0.0 if spread else 0.0
+def _whisker(row: Row, spread: str | None) -> tuple[float, float]:
+    """Returns how far a row's whisker reaches below and above its bar's height."""
+    value = (row[spread] if spread else None) or 0.0
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def _scale_survival(axis: Axes, values: Sequence[float | None], log: bool, floor: float) -> None:
@@ -116,7 +119,7 @@ def _bar_series(
     axis: Axes,
     places: np.ndarray,
     values: Sequence[float | None],
-    widths: Sequence[float],
+    whiskers: Sequence[tuple[float, float]],
     index: int,
     name: Any,
     width: float,
@@ -136,11 +139,11 @@ def _bar_series(
         hatch=HATCHES[(index + index // len(COLORS)) % len(HATCHES)],
         label=str(name),
     )
-    for place, value, height, half in zip(places, values, heights, widths, strict=True):
+    for place, value, height, (below, above) in zip(places, values, heights, whiskers, strict=True):
         zero = value is not None and value <= floor
-        if half and not zero:
-            axis.errorbar(place, height, half, color=INK, linewidth=1, capsize=2)
-            height += half
+        if above and not zero:
+            axis.errorbar(place, height, [[below], [above]], color=INK, linewidth=1, capsize=2)
+            height += above
         if zero:
             axis.plot(
                 place,

@@ -1,0 +1,133 @@
+"""How sure is the survival of a part whose diagonal is estimated? Unbiased squared norms, and their spread.
+
+The square of a noisy mean is too large. Of k independent fields with the mean G the products of two different ones are
+not: `‖G‖² = E[(‖Σ_s G_s‖² - Σ_s ‖G_s‖²) / (k(k-1))]`. The spread is the jackknife's, from leaving out each of the k.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from scipy.special import stdtrit
+
+from bnjax.derivatives.terms import TERM_PARTS, Terms
+from bnjax.derivatives.transport import pull_back
+from bnjax.parts import Part
+from bnjax.problem import Problem
+
+CONFIDENCE = 0.95
+# The parts of `TERM_PARTS` that are estimated, and what each consists of: of the whole field and of the shared one.
+ESTIMATED = slice(TERM_PARTS.index(("diagonal", "total")), TERM_PARTS.index(("off_diagonal", "individual")) + 1)
+TOTAL_SHARED_INDIVIDUAL = ((1.0, 0.0), (0.0, 1.0), (1.0, -1.0))
+
+
+class SquaredNorms(NamedTuple):
+    """Squared norms of p fields, each known from k samples.
+
+    Attributes:
+        unit: what the fields were divided by before they were squared.
+        estimate: without bias, in squared units.
+        without: estimates that leave out each of the samples.
+        of_samples: the mean of those of the samples, larger by their variance.
+    """
+
+    unit: Float[Array, ""]
+    estimate: Float[Array, " p"]
+    without: Float[Array, "p k"]
+    of_samples: Float[Array, " p"]
+
+    def norms(self) -> Float[Array, " p"]:
+        """Return the roots, 0 where an estimate is negative."""
+        return self.unit * jnp.sqrt(jnp.maximum(self.estimate, 0))
+
+
+def with_intervals(problem: Problem, stacked: Part, split: Terms, rounding: Float[Array, " p"]) -> Part:
+    """Return stacked parts with norms and survivals of those that are estimated, and intervals of the survivals.
+
+    A survival is the root of the ratio of two squared norms. The interval is that of the ratio, as many of its
+    deviations to both sides as Student's distribution says. Where an output gradient's size is not told apart from zero
+    the survival is NaN and the interval [0, ∞); where there is no gradient, or the part is exact, the interval is NaN.
+
+    Args:
+        problem: the batch and the normalizer.
+        stacked: the parts in the order of `TERM_PARTS`, and whatever follows.
+        split: the terms, with `diagonal_samples`.
+        rounding: norms up to which the gradients count as zero, of the same parts.
+    """
+    at_output = _fields(split)
+    at_input = pull_back(problem.standardization, problem.x, at_output)
+    unscaled = problem.standardized(problem.x).scale * at_input
+    before, arrived, through = map(_squared_norms, (at_output, at_input, unscaled))
+    quantile = stdtrit(before.without.shape[-1] - 1, (1 + CONFIDENCE) / 2)
+    is_zero = before.unit * jnp.sqrt(before.of_samples) <= rounding[ESTIMATED]
+    exists = (before.estimate > quantile * _deviation(before.without)) & ~is_zero
+    size = jnp.where(exists, before.estimate, 1.0)
+    ratio = through.estimate / size
+    # To first order: a ratio that leaves out a sample divides by what may be close to zero.
+    reach = quantile * _deviation(through.without - ratio[:, None] * before.without) / size
+    low, survival, high = (
+        through.unit / before.unit * jnp.sqrt(jnp.maximum(value, 0)) for value in (ratio - reach, ratio, ratio + reach)
+    )
+    unknown = jnp.where(is_zero[:, None], jnp.nan, jnp.array([0.0, jnp.inf]))
+    interval = jnp.where(exists[:, None], jnp.stack([low, high], axis=-1), unknown)
+    return replace(
+        stacked,
+        gradient_norm_output=stacked.gradient_norm_output.at[ESTIMATED].set(before.norms()),
+        gradient_norm_input=stacked.gradient_norm_input.at[ESTIMATED].set(arrived.norms()),
+        survival=stacked.survival.at[ESTIMATED].set(jnp.where(exists, survival, jnp.nan)),
+        survival_interval=jnp.full((*stacked.survival.shape, 2), jnp.nan).at[ESTIMATED].set(interval),
+    )
+
+
+def _fields(split: Terms) -> Float[Array, "fields n ..."]:
+    """Return what the estimated parts consist of: the samples of the diagonal, and the whole of second order.
+
+    That is k fields of the total and k of the shared part, and then one of each.
+    """
+    assert split.diagonal_samples is not None
+    second = [
+        sum(split.gradients[TERM_PARTS.index((term, part))] for term in ("diagonal", "off_diagonal"))
+        for part in ("total", "shared")
+    ]
+    samples = split.diagonal_samples
+    return jnp.concatenate([samples.reshape(-1, *samples.shape[2:]), jnp.stack(second)])
+
+
+def _squared_norms(fields: Float[Array, "fields n ..."]) -> SquaredNorms:
+    """Return those of the estimated parts, from the products of all pairs of `_fields`."""
+    largest = jnp.max(jnp.abs(fields))
+    unit = jnp.where(largest > 0, largest, 1.0)
+    flat = (fields / unit).reshape(len(fields), -1)
+    products = jnp.matmul(flat, flat.T, precision="highest")
+    made_of = _made_of(len(fields) // 2 - 1, fields.dtype)
+    pairs = jnp.einsum("psf,fg,ptg->pst", made_of, products, made_of, precision="highest")
+    count = pairs.shape[-1]
+    own = jnp.diagonal(pairs, axis1=1, axis2=2)
+    whole, of_row, of_own = jnp.sum(pairs, axis=(1, 2)), jnp.sum(pairs, axis=2), jnp.sum(own, axis=1)
+    without = (whole - of_own)[:, None] - 2 * (of_row - own)
+    return SquaredNorms(
+        unit=unit,
+        estimate=(whole - of_own) / (count * (count - 1)),
+        without=without / ((count - 1) * (count - 2)),
+        of_samples=of_own / count,
+    )
+
+
+def _made_of(count: int, dtype: jnp.dtype) -> Float[Array, "p k fields"]:
+    """Return how much of each field is in each sample of each estimated part.
+
+    The diagonal consists of its samples, the off-diagonal of the whole of second order less these.
+    """
+    parts = jnp.array(TOTAL_SHARED_INDIVIDUAL, dtype)
+    of_samples = jnp.einsum("pf,st->psft", parts, jnp.eye(count, dtype=dtype)).reshape(len(parts), count, -1)
+    of_second = jnp.broadcast_to(parts[:, None], (len(parts), count, 2))
+    diagonal = jnp.concatenate([of_samples, 0 * of_second], axis=2)
+    return jnp.concatenate([diagonal, jnp.concatenate([-of_samples, of_second], axis=2)])
+
+
+def _deviation(without: Float[Array, "p k"]) -> Float[Array, " p"]:
+    """Return the jackknife's standard deviation of estimates, from those that leave out one sample."""
+    count = without.shape[-1]
+    around = without - jnp.mean(without, axis=-1, keepdims=True)
+    return jnp.sqrt((count - 1) / count * jnp.sum(jnp.square(around), axis=-1))

@@ -1,0 +1,189 @@
+"""Estimated diagonals: without bias, exact in their sum, and inside of their intervals as often as these say."""
+
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import bnjax
+from bnjax import Probes
+from bnjax.derivatives import TERM_PARTS, TERMS, terms
+from bnjax.estimated_parts import with_intervals
+from bnjax.normalizers import batch_norm
+from bnjax.parts import TOO_FEW_PRODUCTS, carry_back
+from bnjax.problem import pose
+from tests.comparison import assert_close
+from tests.derivatives.cases import FIRST, HEADS, ROWS, features, labels
+from tests.test_blocking import assert_adds_up, parts_of
+
+DRAWS, PRODUCTS = 500, 16
+KEY = jax.random.key(0)
+SECOND_ORDER = [key for key in TERM_PARTS if key[0] in ("diagonal", "off_diagonal")]
+_DRAWN = np.random.default_rng(2)
+WIDE, LAST = jnp.asarray(_DRAWN.normal(size=(12, 5))), jnp.asarray(_DRAWN.normal(size=(5, 3)))
+
+
+def curved_head(row, label):
+    return -jax.nn.log_softmax(jnp.tanh(0.5 * row @ WIDE + 0.3) @ LAST)[label]
+
+
+PROBLEM = pose(curved_head, batch_norm(epsilon=0.3), features((10, 12)), labels(10), expansion_point=0.2)
+
+
+def parts(probes: Probes | None):
+    """All parts at the problem, stacked."""
+    split = terms(
+        PROBLEM.row_heads(), PROBLEM.center, PROBLEM.standardization(PROBLEM.x), feature_axis=-1, probes=probes
+    )
+    stacked = carry_back(PROBLEM, split.values, split.gradients, split.rounding)
+    return stacked if probes is None else with_intervals(PROBLEM, stacked, split, split.rounding)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return jax.jit(lambda: parts(None))()
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """The parts of many keys, stacked along the first axis."""
+    return jax.jit(jax.vmap(lambda key: parts(Probes(PRODUCTS, key))))(jax.random.split(KEY, DRAWS))
+
+
+@pytest.mark.parametrize("key", SECOND_ORDER, ids="-".join)
+def test_an_interval_holds_the_exact_survival_as_often_as_it_says(exact, drawn, key):
+    index = TERM_PARTS.index(key)
+    low, high = jnp.moveaxis(drawn.survival_interval[:, index], -1, 0)
+    covered = jnp.mean((low <= exact.survival[index]) & (exact.survival[index] <= high))
+    assert covered >= 0.95 - 4 * (0.95 * 0.05 / DRAWS) ** 0.5
+    told = jnp.isfinite(high)
+    assert jnp.median((high - low)[told]) <= 8 * jnp.std(drawn.survival[told, index])
+    # Of this small part it can mostly not be told whether it is there.
+    assert jnp.mean(told) >= (0.1 if key == ("diagonal", "individual") else 0.99)
+
+
+def assert_mean(samples, expected):
+    """The mean of independent samples is the expected to five of its deviations."""
+    error = jnp.std(samples, axis=0) / len(samples) ** 0.5
+    rounding = 1e-12 * jnp.max(jnp.abs(expected))
+    assert jnp.all(jnp.abs(jnp.mean(samples, axis=0) - expected) <= 5 * error + rounding)
+
+
+def test_gradients_values_and_squared_norms_are_right_in_the_mean(exact, drawn):
+    assert_mean(drawn.output_gradient, exact.output_gradient)
+    assert_mean(drawn.input_gradient, exact.input_gradient)
+    assert_mean(drawn.value, exact.value)
+    large = jnp.min(drawn.gradient_norm_output, axis=0) > 0  # The root of an estimate below zero is cut off.
+    assert jnp.sum(large) >= 8
+    assert_mean(drawn.gradient_norm_output[:, large] ** 2, exact.gradient_norm_output[large] ** 2)
+
+
+def test_what_is_not_of_second_order_stays_exact(exact, drawn):
+    for index, (term, _) in enumerate(TERM_PARTS):
+        if term in ("gradient", "remainder"):
+            assert_close(drawn.survival[0, index], exact.survival[index], scale=1.0)
+            assert jnp.isnan(drawn.survival_interval[:, index]).all()
+
+
+@pytest.fixture(scope="module")
+def report():
+    return bnjax.blocking(HEADS["tanh"], batch_norm(epsilon=0.0), features(ROWS), labels(6), probes=Probes(3, KEY))
+
+
+def test_the_terms_add_up_to_the_actual_gradient_from_any_number_of_products(report):
+    assert_adds_up(report, pose(HEADS["tanh"], batch_norm(epsilon=0.0), features(ROWS), labels(6)))
+    whole = bnjax.blocking(HEADS["tanh"], batch_norm(epsilon=0.0), features(ROWS), labels(6))
+    for part in ("total", "shared", "individual"):
+        found, expected = (
+            sum(parts_of(one)[term, part].input_gradient for term in ("diagonal", "off_diagonal"))
+            for one in (report, whole)
+        )
+        assert_close(found, expected, order=2, scale=10.0)
+
+
+def test_an_estimate_of_the_shared_diagonal_is_blocked_as_the_exact_one(report):
+    shared = report.terms["diagonal"].shared
+    assert jnp.linalg.norm(shared.input_gradient) <= 1e-12 * jnp.linalg.norm(shared.output_gradient)
+    assert shared.gradient_norm_input <= 1e-12 * jnp.linalg.norm(shared.output_gradient)
+
+
+def test_chunks_do_not_change_what_is_drawn(report):
+    options: dict[str, Any] = {"probes": Probes(3, KEY), "chunk": 2, "row_chunk": 4}
+    in_chunks = bnjax.blocking(HEADS["tanh"], batch_norm(epsilon=0.0), features(ROWS), labels(6), **options)
+    for key, part in parts_of(in_chunks).items():
+        assert_close(part.input_gradient, parts_of(report)[key].input_gradient, order=2, scale=10.0)
+
+
+def test_piecewise_linear_logits_need_no_estimate():
+    found = bnjax.blocking(HEADS["relu"], batch_norm(), features(ROWS), labels(6), probes=Probes(3, KEY))
+    assert found.estimated_from is None
+    assert "survival_low" not in found.to_rows()[0]
+    assert "estimated" not in str(found)
+
+
+def test_a_report_names_its_estimates_and_their_intervals(report):
+    assert report.estimated_from == 3
+    plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert plain["estimated_from"] == 3
+    for row in plain["table"]:
+        if row["survival_low"] is not None and row["survival"] is not None:
+            assert row["term"] in ("diagonal", "off_diagonal")
+            assert row["survival_low"] <= row["survival"] <= row["survival_high"]
+        if row["reason"] == TOO_FEW_PRODUCTS:
+            assert (row["survival"], row["survival_low"], row["survival_high"]) == (None, 0, None)
+    assert any(row["reason"] == TOO_FEW_PRODUCTS for row in plain["table"])
+    named = "diagonal and off_diagonal estimated from 3 products"
+    assert named in " ".join(str(report).split())
+    assert named in " ".join(" ".join(text.get_text() for text in report.plot().texts).split())
+
+
+def test_a_model_that_is_not_piecewise_linear_is_audited_from_a_few_products():
+    class Curved(nn.Module):
+        @nn.compact
+        def __call__(self, x, train: bool = False):
+            x = nn.BatchNorm(use_running_average=not train, name="norm")(nn.Conv(2, (2, 2))(x))
+            return nn.Dense(3)(jnp.mean(nn.gelu(x), (1, 2)))
+
+    x = features((4, 3, 3, 1))
+    variables = jax.jit(Curved().init)(KEY, x)
+    options = {"layer": "norm", "apply_kwargs": {"train": True}, "row_chunk": 2}
+    audited = bnjax.audit(Curved(), variables, x, loss=lambda y: jnp.sum(y**2), probes=Probes(8, KEY), **options)
+    arriving = sum(audited.terms[term].input_gradient for term in TERMS)
+    assert jnp.linalg.norm(arriving - audited.total_gradient) <= 1e-12 * jnp.linalg.norm(audited.total_gradient)
+    assert audited.gradient_error < 1e-5
+    assert audited.estimated_from == 8
+
+
+ONE_KEY = r"probes.key needs to be one random key, such as jax.random.key\(0\), got"
+BAD = {
+    "none": ((0, KEY), ValueError, "probes.count needs to be at least 3, for a spread, got 0"),
+    "two": ((2, KEY), ValueError, "at least 3, for a spread, got 2; without probes the diagonal is exact"),
+    "half": ((3.5, KEY), TypeError, "probes.count needs to be an integer, got 3.5"),
+    "no key": ((3, None), TypeError, ONE_KEY + " None"),
+    "many keys": ((3, jax.random.split(KEY, 2)), TypeError, ONE_KEY),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_are_no_probes_is_refused(name, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    arguments, error, message = BAD[name]
+    with pytest.raises(error, match=message):
+        bnjax.blocking(lambda row: jnp.sum(row**2), batch_norm(), FIRST, probes=Probes(*arguments))
+
+
+def test_a_number_of_probes_without_a_key_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    number: Any = 16
+    with pytest.raises(TypeError, match=r"probes needs to be Probes\(count, key\), got 16"):
+        bnjax.blocking(lambda row: jnp.sum(row**2), batch_norm(), FIRST, probes=number)
+
+
+def test_probes_are_refused_where_only_the_exact_diagonal_will_do():
+    with pytest.raises(ValueError, match="hessian_norms=True needs the exact diagonal"):
+        bnjax.blocking(lambda row: jnp.sum(row**2), batch_norm(), FIRST, hessian_norms=True, probes=Probes(3, KEY))
