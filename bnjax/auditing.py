@@ -186,7 +186,7 @@ def _row_heads(
     by_row = {call: of_call.for_rows(rows) for call, of_call in held.items() if call not in shared}
     rest = Rest(variables, rngs, shared, application, recording.layer.output.dtype)
     outputs = recording.outputs
-    if isinstance(outputs, Array) and outputs.ndim == 2 and len(outputs[0]) <= recording.layer.features[0].size:
+    if isinstance(outputs, Array) and outputs.ndim == 2 and outputs.shape[1] <= recording.layer.features[0].size:
         head = LogitsHead(Partial(row_output, rest), loss, context=1)
     else:
         head = Partial(_row_loss, rest, loss)
