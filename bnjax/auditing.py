@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 from bnjax.audit_checks import as_application, as_inputs, check_layer, check_rows
 from bnjax.audit_report import AuditReport
 from bnjax.blocking import assemble, split_loss
+from bnjax.compilation import in_full_precision
 from bnjax.derivatives.heads import Head, LogitsHead, as_pytree
 from bnjax.derivatives.norms import norms
 from bnjax.derivatives.terms import PARTS, RowHeads, Terms
@@ -31,6 +32,7 @@ from bnjax.problem import Problem, as_row_arguments, check_at_least_one, check_s
 JOINT_LIMIT = 1024
 
 
+@in_full_precision
 def audit(
     model: nn.Module,
     variables: Mapping[str, Any],
