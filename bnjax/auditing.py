@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 from bnjax.audit_checks import as_application, as_inputs, check_layer, check_rows
 from bnjax.audit_report import AuditReport
 from bnjax.blocking import assemble, split_loss
+from bnjax.compilation import in_full_precision
 from bnjax.derivatives.estimated_diagonal import Probes, check_probes
 from bnjax.derivatives.heads import Head, LogitsHead, as_pytree
 from bnjax.derivatives.norms import norms
@@ -33,6 +34,7 @@ from bnjax.problem import Problem, as_row_arguments, check_chunks, check_signatu
 JOINT_LIMIT = 1024
 
 
+@in_full_precision
 def audit(
     model: nn.Module | nnx.Module,
     variables: Mapping[str, Any] | None,
@@ -208,7 +210,7 @@ def _row_heads(
     by_row = {call: of_call.for_rows(rows) for call, of_call in held.items() if call not in shared}
     rest = Rest(variables, rngs, shared, application, recording.layer.output.dtype)
     outputs = recording.outputs
-    if isinstance(outputs, Array) and outputs.ndim == 2 and len(outputs[0]) <= recording.layer.features[0].size:
+    if isinstance(outputs, Array) and outputs.ndim == 2 and outputs.shape[1] <= recording.layer.features[0].size:
         head = LogitsHead(Partial(row_output, rest), loss, context=1)
     else:
         head = Partial(_row_loss, rest, loss)

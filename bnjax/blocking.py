@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.compilation import in_full_precision
 from bnjax.derivatives.estimated_diagonal import Probes, check_probes
 from bnjax.derivatives.terms import PARTS, TERM_PARTS, TERMS, RowHeads, Terms, terms
 from bnjax.derivatives.transport import (
@@ -26,6 +27,7 @@ from bnjax.problem import Problem, State, check_at_least_one, check_chunks, chec
 from bnjax.report import BlockingReport
 
 
+@in_full_precision
 def blocking(
     loss: Callable[..., Array],
     normalizer: Normalizer,
@@ -100,6 +102,7 @@ def blocking(
     return assemble(problem, split, hessian_norms=norms)
 
 
+@in_full_precision
 def term_hessian(
     loss: Callable[..., Array],
     normalizer: Normalizer,

@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 from bnjax.derivatives.heads import LogitsHead, as_pytree
 from bnjax.derivatives.terms import RowHeads
 from bnjax.normalizers.moments import statistics_dtype
-from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats, is_concrete
+from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats, first_true, is_concrete
 
 # Parameters or statistics of a normalizer as they are passed in: jax or numpy arrays by name.
 State = Mapping[str, ArrayLike]
@@ -168,26 +168,26 @@ def check_finite(
     """Raise ValueError naming the first row whose loss or gradients are not finite, where values are known."""
     if not is_concrete(losses):
         return
-    finite_losses, finite_gradients = _finite_rows(losses, center_losses, gradients)
-    if np.all(finite_losses):
-        if not np.all(finite_gradients):
-            raise ValueError(
-                f"the loss needs finite derivatives at every row and at the expansion point, got others for row "
-                f"{np.argmin(finite_gradients)}; choose another expansion_point (a root or a norm has none at 0)"
-            )
-        return
-    row = int(np.argmin(finite_losses))
-    raise ValueError(
-        f"the loss needs to be finite at every row and at the expansion point, got {float(losses[row])} and "
-        f"{float(center_losses[row])} for row {row}; check its further arguments (labels in range?) and the expansion "
-        "point"
-    )
+    row, of_gradients, loss, center_loss = _first_not_finite(losses, center_losses, gradients)
+    if row >= 0:
+        raise ValueError(
+            f"the loss needs to be finite at every row and at the expansion point, got {float(loss)} and "
+            f"{float(center_loss)} for row {int(row)}; check its further arguments (labels in range?) and the "
+            "expansion point"
+        )
+    if of_gradients >= 0:
+        raise ValueError(
+            f"the loss needs finite derivatives at every row and at the expansion point, got others for row "
+            f"{int(of_gradients)}; choose another expansion_point (a root or a norm has none at 0)"
+        )
 
 
 @jax.jit
-def _finite_rows(losses: Array, center_losses: Array, gradients: Array) -> tuple[Array, Array]:
-    by_row = jnp.isfinite(gradients).all(axis=(0, *range(2, gradients.ndim)))
-    return jnp.isfinite(losses) & jnp.isfinite(center_losses), by_row
+def _first_not_finite(losses: Array, center_losses: Array, gradients: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the first row whose losses are not finite and the first whose gradients are not, and the losses there."""
+    row = first_true(~(jnp.isfinite(losses) & jnp.isfinite(center_losses)))
+    of_gradients = first_true(~jnp.isfinite(gradients).all(axis=(0, *range(2, gradients.ndim))))
+    return row, of_gradients, losses[row], center_losses[row]
 
 
 def _with_keys_of(initial: dict[str, Array], given: State | None, what: str, name: str) -> dict[str, Array]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.compilation import in_full_precision
 from bnjax.derivatives.norms import norms
 from bnjax.derivatives.orders import order_gradients
 from bnjax.derivatives.terms import RowHeads, mean_over_positions
@@ -99,6 +100,7 @@ class SpectrumReport:
         return f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}"
 
 
+@in_full_precision
 def spectrum(
     loss: Callable[..., Array],
     normalizer: Normalizer,

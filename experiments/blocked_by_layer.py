@@ -28,9 +28,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from bnjax.data import LabelledImages
 from bnjax.measurements import gradient_parts
 from bnjax.models import normalizer_names, passages
 from bnjax.normalizers import Normalizer, batch_norm
@@ -112,7 +111,8 @@ def run(config: Config) -> dict[str, Any]:
             trained = config.trained(recipe, train_data, test_data, report=report, seed=seed)
             for kind, order in ORDERS.items():
                 chosen = order(test_data.labels, config.rows, np.random.default_rng(seed)).indices[0]
-                measured = _measured_layers(recipe.model, trained.state, test_data, chosen)
+                batch = config.over_devices((test_data.images[chosen], test_data.labels[chosen]))
+                measured = _measured_layers(recipe.model, trained.state, *batch)
                 runs += [{"seed": seed, "batch": kind, **row} for row in measured]
             accuracies.append(trained.history[-1]["test_accuracy"])
     return {
@@ -123,11 +123,8 @@ def run(config: Config) -> dict[str, Any]:
     }
 
 
-def _measured_layers(
-    model: nn.Module, state: TrainState, data: LabelledImages, chosen: Int[np.ndarray, " n"]
-) -> list[dict[str, Any]]:
-    """Return a row for every normalizer, precision and part, on the chosen rows of the data."""
-    images, labels = jnp.asarray(data.images[chosen]), jnp.asarray(data.labels[chosen])
+def _measured_layers(model: nn.Module, state: TrainState, images: Array, labels: Array) -> list[dict[str, Any]]:
+    """Return a row for every normalizer, precision and part, on one batch."""
     variables = {"params": state.params, "batch_stats": state.stats}
     rngs = {"dropout": jax.random.key(0), "noise": jax.random.key(1)}
     names = normalizer_names(model, variables, images, rngs=rngs)

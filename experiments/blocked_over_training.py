@@ -83,7 +83,7 @@ def run(config: Config) -> dict[str, Any]:
     batch = test_data.first(config.rows)
     if len(batch.labels) < config.rows:
         raise ValueError(f"--rows needs to be at most the {len(batch.labels)} test images, got {config.rows}")
-    images, labels = jnp.asarray(batch.images), jnp.asarray(batch.labels)
+    images, labels = config.over_devices((batch.images, batch.labels))
     test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
     epochs = measured_epochs(config.epochs)
     runs: list[dict[str, Any]] = []

@@ -79,7 +79,7 @@ def run(config: Config) -> dict[str, Any]:
         ]
 
     tasks = [partial(measure, normalizer) for normalizer in _normalizers(config)]
-    measured = call_in_threads(tasks, "carrying orders back")
+    measured = call_in_threads(tasks, "carrying orders back", devices=config.devices)
     per_batch = [row for rows in measured for row in rows]
     return {
         "table": _average(per_batch),
@@ -177,11 +177,12 @@ def _spectrum(
         plain = batch_norm(epsilon=0.0, affine=False)
         x, _ = plain.apply(*plain.init(x), x)
     stats = _statistics(network) if normalizer.name in ("batch_renorm", "frozen_batch_norm") else None
+    x, labels = config.over_devices((x, network.labels[indices]))
     return bnjax.spectrum(
         network.head,
         normalizer,
         x,
-        network.labels[indices],
+        labels,
         max_order=config.max_order,
         params=network.norm_params,
         stats=stats,
@@ -219,10 +220,11 @@ def _against_epsilon(config: Config, network: TrainedNetwork, indices: np.ndarra
     x = network.features[indices]
     axes = tuple(range(x.ndim - 1))
     variance = np.var(x, axes)
+    batch = config.over_devices((x, network.labels[indices]))
     rows = []
     for epsilon in progress((0.0, *np.logspace(-8, 2, config.epsilons).tolist()), "against epsilon"):
         normalizer = batch_norm(epsilon=epsilon)
-        report = bnjax.blocking(network.head, normalizer, x, network.labels[indices], params=network.norm_params)
+        report = bnjax.blocking(network.head, normalizer, *batch, params=network.norm_params)
         part = report.terms["diagonal"].shared
         assert part is not None
         norms = [np.sqrt(np.sum(np.square(side), axes)) for side in (part.input_gradient, part.output_gradient)]

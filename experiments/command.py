@@ -7,9 +7,9 @@ them, and three closing lines::
     if __name__ == "__main__":
         main(run, Config, name="experiments.hessian_blocking", figures=figures)
 
-`main` then keeps the contract: ``--output``, ``--seed``, ``--smoke`` and ``--preset``; a folder with a result is never
-touched; the folder holds ``result.json``, the tables as ``.csv`` and the figures as ``.png`` and ``.svg``;
-the exit status is 1 if the run fails its own check, 2 for bad input and 130 if it was interrupted.
+`main` then keeps the contract: ``--output``, ``--seed``, ``--smoke``, ``--preset`` and ``--devices``; a folder with a
+result is never touched; the folder holds ``result.json``, the tables as ``.csv`` and the figures as ``.png`` and
+``.svg``; the exit status is 1 if the run fails its own check, 2 for bad input and 130 if it was interrupted.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -33,10 +33,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self, TypeVa
 import jax
 import jax.numpy as jnp
 import tyro
+from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from bnjax.compilation import compile_sooner
+from bnjax.devices import over_rows, row_mesh
 from bnjax.reporting.records import (
     Record,
     config_digest,
@@ -70,10 +72,14 @@ class Options:
     preset: Literal["default", "paper"] = "default"
     """The sizes to begin with: of minutes on a laptop, or as published; options given beside it win."""
 
+    devices: int = 1
+    """Devices over which the rows of every batch are spread; a CPU is split into so many."""
+
     least: ClassVar[Mapping[str, int]] = {"seed": 0}
+    counts_of_rows: ClassVar[tuple[str, ...]] = ("batch_size", "rows")
 
     def __post_init__(self) -> None:
-        """Checks that numbers are in range, no list is empty or repeats a value, and the seeds fit.
+        """Checks that numbers are in range, no list is empty or repeats a value, the seeds fit, and rows divide.
 
         Whole numbers are counts, from 1 or `least` on; others are finite and not negative.
         """
@@ -91,6 +97,22 @@ class Options:
         last = self.seed + getattr(self, "seeds", 1) - 1
         if last >= 2**32:
             raise ValueError(f"--seed needs to be below 2**32, and so every further seed, got {self.seed} to {last}")
+        for name in self.counts_of_rows:
+            if rows := getattr(self, name, 0) % self.devices:
+                above = getattr(self, name) - rows + self.devices
+                raise ValueError(
+                    f"--{name.replace('_', '-')} needs to be a multiple of the {self.devices} --devices, got "
+                    f"{getattr(self, name)}; take {above}, or fewer devices"
+                )
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The devices of ``--devices``; None for one, where nothing is spread."""
+        return None if self.devices == 1 else row_mesh(self.devices)
+
+    def over_devices(self, batch: Any, *, axis: int = 0) -> Any:
+        """Returns the arrays of a batch with their rows, along an axis, spread over ``--devices``."""
+        return over_rows(batch, self.mesh, axis=axis)
 
     def smoke_sized(self) -> Self:
         """Returns these options at the sizes of ``--smoke``; options given on the command line beside it win."""
@@ -156,6 +178,7 @@ def main(
     if x64:
         jax.config.update("jax_enable_x64", True)
     config = _parse(config_type, name, args)
+    _start_devices(config.devices)
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key != "output"}
     directory = config.output or default_directory(name, settings)
     made = not directory.exists()
@@ -176,6 +199,7 @@ def main(
         origin = provenance(
             dtype=str(jnp.result_type(float)),
             seed=config.seed,
+            devices=config.devices,
             started=started,
             wall_time_s=wall_time_s,
             repository=Path(__file__).parent,
@@ -207,13 +231,21 @@ def progress(iterable: Iterable[Item], description: str, total: float | None = N
     return track(iterable, description, total=total, console=console, transient=True)
 
 
-def call_in_threads(tasks: Sequence[Callable[[], Result]], description: str) -> list[Result]:
+def call_in_threads(tasks: Sequence[Callable[[], Result]], description: str, *, devices: int) -> list[Result]:
     """Returns what the tasks return, in order, with a thread for each core and a progress bar.
 
     Most of an experiment's time is compilation, which leaves Python's lock alone.
     """
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads_on(devices)) as pool:
         return list(progress(pool.map(lambda task: task(), tasks), description, total=len(tasks)))
+
+
+def threads_on(devices: int) -> int | None:
+    """Returns how many threads may compute: one for each core, but on several devices one alone.
+
+    Two programs that start there in different orders would wait for one another.
+    """
+    return os.cpu_count() if devices == 1 else 1
 
 
 @contextmanager
@@ -248,6 +280,18 @@ def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> 
         return tyro.cli(config_type, prog=f"python -m {name}", args=args, default=default, config=markers)
     except (ValueError, TypeError) as error:
         _exit(2, f"error: {error}")
+
+
+def _start_devices(count: int) -> None:
+    """Splits a CPU into so many devices, before JAX computes anything; exits if there are fewer."""
+    if count == 1:
+        return
+    with suppress(RuntimeError):  # In a process that has computed before, the devices are those that it has.
+        jax.config.update("jax_num_cpu_devices", count)
+    try:
+        row_mesh(count)
+    except ValueError as error:
+        _exit(2, f"error: --devices {count}: {error}")
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def run(config: Config) -> dict[str, Any]:
     keys = jnp.stack([jax.random.key(seed) for seed in range(config.seed, config.seed + config.seeds)])
     table = []
     for (name, normalizer), (activation_name, activation) in product(normalizers.items(), activations.items()):
-        gradients, hessians = jax.device_get(_derivatives(normalizer, activation, config.rows, keys, margins))
+        gradients, hessians = jax.device_get(_derivatives(config, normalizer, activation, keys, margins))
         norms, eigenvalues = np.linalg.norm(gradients, axis=-1), np.linalg.eigvalsh(hessians)
         table += [
             {"normalizer": name, "activation": activation_name, "margin": float(margin)}
@@ -81,15 +81,20 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _derivatives(
-    normalizer: Normalizer, activation: Callable[[Array], Array], rows: int, keys: Array, margins: np.ndarray
+    config: Config, normalizer: Normalizer, activation: Callable[[Array], Array], keys: Array, margins: np.ndarray
 ) -> tuple[Array, Array]:
     """Return gradient and Hessian in (γ, β), (seeds, margins, 2) and (seeds, margins, 2, 2)."""
 
     def of(key: Array, margin: Array) -> tuple[Array, Array]:
         feature_key, head_key, other_key, label_key = jax.random.split(key, 4)
-        x = jax.random.normal(feature_key, (rows, 1))
-        weights, others = jax.random.normal(head_key, (CLASSES,)), jax.random.normal(other_key, (rows, CLASSES))
-        labels = jax.random.randint(label_key, (rows,), 0, CLASSES)
+        rows, weights = config.rows, jax.random.normal(head_key, (CLASSES,))
+        x, others, labels = config.over_devices(
+            (
+                jax.random.normal(feature_key, (rows, 1)),
+                jax.random.normal(other_key, (rows, CLASSES)),
+                jax.random.randint(label_key, (rows,), 0, CLASSES),
+            )
+        )
         params, stats = normalizer.init(x)
         plain, _ = batch_norm(epsilon=0.0).apply({"scale": jnp.ones(1), "bias": jnp.zeros(1)}, stats, x)
 

@@ -77,7 +77,7 @@ def run(config: Config) -> dict[str, Any]:
             state = config.trained(recipe, train_data, test_data, report=partial(advance, name)).state
             batches = random_batches(test_data.labels, config.batch_size, np.random.default_rng(config.seed))
             for number, chosen in enumerate(progress(batches.indices, f"test batches, {name}")):
-                images, labels = jnp.asarray(test_data.images[chosen], float), jnp.asarray(test_data.labels[chosen])
+                images, labels = config.over_devices((test_data.images[chosen].astype(float), test_data.labels[chosen]))
                 key = jax.random.fold_in(jax.random.key(config.seed), number)
                 ratios = np.asarray(_differences(recipe.model, state, images, labels, key, config.deviation))
                 for i, j in product(range(4), repeat=2):

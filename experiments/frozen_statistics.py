@@ -119,7 +119,7 @@ def _train(normalizer: Normalizer, config: Config, key: Array) -> tuple[Array, A
     weight_key, first_key, batch_key = jax.random.split(key, 3)
     weights = jax.random.normal(weight_key, (config.inputs, 1))
     start = weights
-    first = jax.random.normal(first_key, (config.rows, config.inputs))
+    first = config.over_devices(jax.random.normal(first_key, (config.rows, config.inputs)))
     _, stats = normalizer.init(first @ weights)
     optimizer = optax.sgd(config.learning_rate)
 
@@ -129,7 +129,7 @@ def _train(normalizer: Normalizer, config: Config, key: Array) -> tuple[Array, A
 
     def step(state: tuple, key: Array) -> tuple[tuple, tuple[Array, Array, Array]]:
         weights, optimizer_state = state
-        inputs = jax.random.normal(key, (config.rows, config.inputs))
+        inputs = config.over_devices(jax.random.normal(key, (config.rows, config.inputs)))
         value, gradient = jax.value_and_grad(loss)(weights, inputs)
         updates, optimizer_state = optimizer.update(gradient, optimizer_state)
         weights = jnp.asarray(optax.apply_updates(weights, updates))

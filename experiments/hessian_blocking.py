@@ -53,6 +53,8 @@ class Config(NetworkOptions):
     map_rows: int = 10
     """Rows of the batch whose dense Hessian is drawn."""
 
+    counts_of_rows: ClassVar[tuple[str, ...]] = ("rows", "map_rows")
+
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
         return dataclasses.replace(self, rows=6, features=3, hidden=6, steps=20, batches=2, map_rows=6)
@@ -72,14 +74,14 @@ def run(config: Config) -> dict[str, Any]:
             {"batch": kind, "batch_number": number, **row, "normalizer": name}
             for kind in KINDS
             for number, chosen in enumerate(batches(network, config.rows, kind, config.batches, config.seed))
-            for row in _report(network, normalizers[name], name, chosen).to_rows()
+            for row in _report(config, network, normalizers[name], name, chosen).to_rows()
         ]
 
     tasks: list[Callable[[], Any]] = [
         partial(_maps, config, network, normalizers["batch_norm"], side) for side in SIDES
     ]
     tasks += [partial(measure, name) for name in normalizers]
-    *maps, none, batch, layer = call_in_threads(tasks, "carrying terms back")
+    *maps, none, batch, layer = call_in_threads(tasks, "carrying terms back", devices=config.devices)
     per_batch = [*none, *batch, *layer]
     table = [
         _average(per_batch, name, kind, term, part)
@@ -166,12 +168,14 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     }
 
 
-def _report(network: TrainedNetwork, normalizer: Normalizer, name: str, chosen: np.ndarray) -> bnjax.BlockingReport:
+def _report(
+    config: Config, network: TrainedNetwork, normalizer: Normalizer, name: str, chosen: np.ndarray
+) -> bnjax.BlockingReport:
     """Measure one batch; "none" is the same head at the same Ŷ, carried back by the identity."""
     x = network.features[chosen]
     if name == "none":
         x = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
-    labels = network.labels[chosen]
+    x, labels = config.over_devices((x, network.labels[chosen]))
     return bnjax.blocking(network.head, normalizer, x, labels, params=network.norm_params, hessian_norms=True)
 
 
@@ -205,13 +209,14 @@ def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer, side:
     In units of each feature's own scale, so that both sides of the normalizer are comparable.
     """
     chosen = batches(network, config.map_rows, "single_class", 1, config.seed)[0]
-    x, labels = network.features[chosen], network.labels[chosen]
+    x = network.features[chosen]
+    batch = config.over_devices((x, network.labels[chosen]))
     index = np.concatenate([feature + config.features * np.arange(config.map_rows) for feature in MAPPED_FEATURES])
     units = np.ones(x.size) if side == "output" else np.tile(np.std(x, axis=0), config.map_rows)
     maps = {}
     for term in MAPPED_TERMS:
         operator = bnjax.term_hessian(
-            network.head, normalizer, x, labels, term=term, side=side, params=network.norm_params
+            network.head, normalizer, *batch, term=term, side=side, params=network.norm_params
         )
         in_units = units[:, None] * np.asarray(operator.dense()) * units
         maps[f"{term}_{side}"] = in_units[np.ix_(index, index)].tolist()

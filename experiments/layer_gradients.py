@@ -112,7 +112,8 @@ def _measure(config: Config, recipe: Recipe, state: TrainState, data: LabelledIm
     names = layer_names(recipe.model, variables, jnp.asarray(data.images[:2]), mode="running")
     indices = ORDERS[kind](data.labels, config.batch_size, np.random.default_rng(config.seed)).indices
     chosen = indices[np.linspace(0, len(indices) - 1, min(config.batches, len(indices)), dtype=int)]
-    squares = [_squared_gradients(recipe, state, data.images[rows], data.labels[rows]) for rows in chosen]
+    batches = (config.over_devices((data.images[rows], data.labels[rows])) for rows in chosen)
+    squares = [_squared_gradients(recipe, state, *batch) for batch in batches]
     of_layer = {name: [float(square[f"{name}/kernel"]) for square in squares] for name in names}
     return [
         {

@@ -81,7 +81,7 @@ def run(config: Config) -> dict[str, Any]:
     batches = single_class_rows(test_data.labels, rows=config.rows, repeats=config.repeats, seed=config.seed)
     table = []
     for network in trained_networks(config, train_data, test_data):
-        features = features_before_normalizer(network)[batches]
+        features = config.over_devices(features_before_normalizer(network)[batches], axis=1)
         table += [_row(network, name, features) for name in config.normalizers]
     return {"table": table, "data": f"trained on {train_data.name}; measured on {test_data.name}"}
 

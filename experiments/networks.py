@@ -124,6 +124,7 @@ class TrainingOptions(Options):
             seed=self.seed if seed is None else seed,
             start=start,
             directory=directory,
+            mesh=self.mesh,
             report=report,
             observe=observe,
         )

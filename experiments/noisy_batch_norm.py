@@ -112,9 +112,9 @@ def _outputs(
     config: Config, recipe: Recipe, data: LabelledImages, epoch: int, state: TrainState
 ) -> list[dict[str, Any]]:
     """Return for three normalizers how their outputs on one fixed batch are distributed, and what one step changes."""
-    fixed = jnp.asarray(data.images[: config.batch_size])
+    fixed = config.over_devices(data.images[: config.batch_size])
     chosen = np.random.default_rng([config.seed, epoch]).choice(len(data.labels), config.batch_size, replace=False)
-    batch = jnp.asarray(data.images[chosen]), jnp.asarray(data.labels[chosen])
+    batch = config.over_devices((data.images[chosen], data.labels[chosen]))
     now, then = jax.device_get(_before_and_after_a_step(recipe, state, fixed, *batch))
     variables = {"params": state.params, "batch_stats": state.stats}
     names = normalizer_names(recipe.model, variables, fixed, rngs=_keys(state))

@@ -58,7 +58,7 @@ def run(config: Config) -> dict[str, Any]:
     table, evaluations = [], []
     for network in trained_networks(config, train_data, test_data):
         begin = perf_counter()
-        features = features_before_normalizer(network)[batches]
+        features = config.over_devices(features_before_normalizer(network)[batches], axis=1)
         for coordinates in EPSILONS:
             table += _rows(network, features, coordinates)
         which = {"model": network.name, "recipe": network.recipe, "batches": len(batches)}

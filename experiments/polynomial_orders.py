@@ -64,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
     table = []
     for max_order, dtype in progress([(k, d) for k in (4, 8) for d in ("float64", "float32")], "dropping powers"):
         keys = jax.random.split(jax.random.key(config.seed), config.networks)
-        changes = np.stack([np.asarray(_changes(key, config.rows, config.draws, max_order, dtype)) for key in keys])
+        changes = np.stack([np.asarray(_changes(key, config, max_order, dtype)) for key in keys])
         for order in range(max_order + 1):
             means = changes[:, :, order].mean(axis=1)
             table.append(
@@ -118,11 +118,12 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     }
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def _changes(key: Array, rows: int, draws: int, max_order: int, dtype: str) -> Array:
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _changes(key: Array, config: Config, max_order: int, dtype: str) -> Array:
     """Return the relative changes of one network, (draws, max_order + 1)."""
     weight_key, input_key, draw_key = jax.random.split(key, 3)
-    features = _features(weight_key, jax.random.normal(input_key, (rows, WIDTH), dtype))
+    inputs = config.over_devices(jax.random.normal(input_key, (config.rows, WIDTH), dtype))
+    features = _features(weight_key, inputs)
     normalizer = batch_norm(epsilon=0.0, affine=False)
     params, stats = normalizer.init(features)
     powers = jnp.arange(max_order + 1)
@@ -136,7 +137,7 @@ def _changes(key: Array, rows: int, draws: int, max_order: int, dtype: str) -> A
         gradients = jax.vmap(jax.grad(loss), in_axes=(None, 0))(features, kept)[..., 0]
         return jnp.linalg.norm(gradients[:-1] - gradients[1:], axis=1) / jnp.linalg.norm(gradients[:-1], axis=1)
 
-    return jax.vmap(changes)(jax.random.normal(draw_key, (draws, max_order + 1), dtype))
+    return jax.vmap(changes)(jax.random.normal(draw_key, (config.draws, max_order + 1), dtype))
 
 
 def _features(key: Array, inputs: Array) -> Array:

@@ -52,7 +52,7 @@ def gradients_of_trained_scales(config: ScaleGradientOptions) -> tuple[list[dict
             state = config.trained(
                 recipe, train_data, test_data, report=partial(advance, f"seed {seed}"), seed=seed
             ).state
-            gradients = _scale_gradients(recipe, state, images, labels, jnp.asarray(batches.indices))
+            gradients = _scale_gradients(recipe, state, images, labels, config.over_devices(batches.indices, axis=1))
             scales = _scales(state.params)
             for layer, (name, values) in enumerate(jax.device_get(gradients).items(), start=1):
                 rows += [

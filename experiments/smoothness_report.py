@@ -47,6 +47,8 @@ class Config(Options):
         given = ["--seed", str(self.seed), "--seeds", str(self.seeds), "--preset", self.preset]
         if self.smoke:
             given.append("--smoke")
+        if self.devices > 1:
+            given += ["--devices", str(self.devices)]
         if self.data_dir is not None and hasattr(import_module(f"experiments.{part}").Config, "data_dir"):
             given += ["--data-dir", str(self.data_dir)]
         return given

@@ -104,7 +104,7 @@ def run(config: Config) -> dict[str, Any]:
 
     def measured(epoch: int, state: TrainState, seed: int) -> None:
         if epoch in (0, config.epochs):
-            found = _measured(exact, state, jnp.asarray(images), jnp.asarray(labels))
+            found = _measured(exact, state, *config.over_devices((images, labels)))
             _check_variances(found, config, epoch)
             rows.extend({"epoch": epoch, "seed": seed, **row} for row in found)
 

@@ -38,6 +38,7 @@ from bnjax.measurements import blocked_share, internal_covariate_shift, layer_na
 from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test
+from experiments.command import threads_on
 from experiments.networks import NormalizerName, TrainingOptions, fixed_keys
 from experiments.observed import observed_from_every_seed
 
@@ -163,14 +164,15 @@ def _measured(
 ) -> dict[str, Any]:
     """Return everything that is measured at one point of the trajectory, on one batch."""
     chosen = np.random.default_rng([seed, epoch, 1]).choice(len(data.labels), config.batch_size, replace=False)
-    batch = jnp.asarray(data.images[chosen]), jnp.asarray(data.labels[chosen])
+    batch = config.over_devices((data.images[chosen], data.labels[chosen]))
     step_sizes = config.learning_rate * np.geomspace(*config.step_range, STEP_SIZES)
     key = jax.random.fold_in(jax.random.key(seed), epoch)
     sizes = jnp.asarray(step_sizes, batch[0].dtype)
     measurements = [partial(_along, recipe, state, *batch, sizes, config.learning_rate)]
     if epoch % config.spectrum_every == 0 or epoch == config.epochs:
         measurements.append(partial(_spectrum, recipe, state, *batch, key, config.lanczos_steps))
-    with ThreadPoolExecutor() as pool:  # Most of the first point's time is compilation, which takes a core a program.
+    # Most of the first point's time is compilation, which takes a core a program.
+    with ThreadPoolExecutor(threads_on(config.devices)) as pool:
         found, *spectra = jax.device_get(list(pool.map(lambda measure: measure(), measurements)))
     along, losses = found["along"], np.append(found["along"].losses, found["along"].loss)
     point = {

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import numpy as np
@@ -36,6 +36,8 @@ class Config(Options):
     cases: int = 100
     """Random cases of each shape and dtype."""
 
+    counts_of_rows: ClassVar[tuple[str, ...]] = ("cases",)
+
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
         return dataclasses.replace(self, shapes=1, cases=8)
@@ -52,7 +54,9 @@ def run(config: Config) -> dict[str, Any]:
         return [_try(statement, _cases(shape, dtype, config)) for shape in fitting or [(4, 2, 2, 4)]]
 
     table, counterexamples = [], []
-    tried = call_in_threads([partial(try_on_shapes, *item) for item in work], "trying statements")
+    tried = call_in_threads(
+        [partial(try_on_shapes, *item) for item in work], "trying statements", devices=config.devices
+    )
     for (statement, dtype), trials in zip(work, tried, strict=True):
         table.append(_row(statement, dtype, trials))
         if statement.form == "printed" and table[-1]["violated_share"]:
@@ -112,7 +116,7 @@ def random_shapes(seed: int, count: int) -> list[tuple[int, ...]]:
 def _cases(shape: tuple[int, ...], dtype: str, config: Config) -> Case:
     """Draw random cases of one shape, stacked."""
     keys = jax.random.split(jax.random.key(config.seed), config.cases)
-    return jit_once(jax.vmap(partial(draw_case, shape=shape, dtype=dtype)))(keys)
+    return config.over_devices(jit_once(jax.vmap(partial(draw_case, shape=shape, dtype=dtype)))(keys))
 
 
 def _try(statement: Statement, cases: Case) -> dict[str, Any]:

@@ -16,9 +16,9 @@ MAY_IMPORT = {
     "derivatives": {"derivatives", "normalizers"},
     "models": {"models", "boxes", "normalizers"},
     "data": {"data", "boxes"},
-    "training": {"training", "compilation", "data", "reporting"},
+    "training": {"training", "compilation", "data", "devices", "reporting"},
     "measurements": {"measurements", "compilation", "models", "normalizers"},
-    "curvature": {"curvature", "training", "normalizers"},
+    "curvature": {"curvature", "compilation", "training", "normalizers"},
     "reporting": {"reporting"},
 }
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from bnjax.compilation import in_full_precision
 from bnjax.curvature.hessian_product import ScalarLoss
 
 
@@ -28,6 +29,7 @@ class AlongGradient(NamedTuple):
     smoothness: Float[Array, " step_sizes"]
 
 
+@in_full_precision
 def along_gradient(
     loss: ScalarLoss, params: Any, step_sizes: Float[Array, " step_sizes"], *, at_once: int = 1
 ) -> AlongGradient:
@@ -52,6 +54,7 @@ def along_gradient(
     return AlongGradient(value, norm, losses, distances, distances / (step_sizes * norm))
 
 
+@in_full_precision
 def curvature_along_gradient(loss: ScalarLoss, params: Any) -> Float[Array, ""]:
     """Return the exact `gᵀ H g / ‖g‖²`, which `smoothness` approaches from above as η → 0 (it has ‖H g‖ / ‖g‖).
 

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 from matfree import decomp
 
+from bnjax.compilation import in_full_precision
 from bnjax.curvature.hessian_product import flattened
 
 
@@ -30,6 +31,7 @@ class RitzValues(NamedTuple):
     error_bounds: Float[Array, "*starts steps"]
 
 
+@in_full_precision
 def ritz_values(hessian_product: Callable[[Any], Any], start: Any, *, steps: int) -> RitzValues:
     """Return the Ritz values of so many products with a symmetric matrix, fully reorthogonalized.
 
@@ -79,6 +81,7 @@ def _of_tridiagonal(tridiagonal: Float[Array, "steps steps"], residual: Float[Ar
     return RitzValues(values[kept], weights, left_out[kept] + rounding)
 
 
+@in_full_precision
 def spectral_density(
     ritz: RitzValues, at: Float[Array, " points"], *, width: ArrayLike
 ) -> tuple[Float[Array, " points"], Float[Array, " points"]]:

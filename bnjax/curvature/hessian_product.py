@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from bnjax.compilation import in_full_precision
+
 ScalarLoss = Callable[[Any], Float[Array, ""]]
 
 
@@ -36,6 +38,7 @@ class LinearizedGradient(NamedTuple):
     hessian_product: Callable[[Any], Any]
 
 
+@in_full_precision
 def hessian_vector_product(loss: ScalarLoss, params: Any, direction: Any) -> Any:
     """Return ∇²L(θ) · direction, the derivative of the gradient along a direction (forward over reverse).
 
@@ -47,6 +50,7 @@ def hessian_vector_product(loss: ScalarLoss, params: Any, direction: Any) -> Any
     return jax.jvp(jax.grad(loss), (params,), (direction,))[1]
 
 
+@in_full_precision
 def linearized_gradient(loss: ScalarLoss, params: Any) -> LinearizedGradient:
     """Return gradient and Hessian at one point, for many products; arguments as in `hessian_vector_product`.
 

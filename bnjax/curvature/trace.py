@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from bnjax.compilation import in_full_precision
 from bnjax.curvature.hessian_product import flattened
 
 
@@ -23,6 +24,7 @@ class TraceEstimate(NamedTuple):
     standard_error: Float[Array, ""]
 
 
+@in_full_precision
 def trace(
     hessian_product: Callable[[Any], Any], like: Any, key: Array, *, rank: int = 10, samples: int = 10
 ) -> TraceEstimate:

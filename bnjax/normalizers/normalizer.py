@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from bnjax.normalizers.moments import Moments, statistics_dtype
 
@@ -122,7 +122,7 @@ def build_normalizer(
             check_features(x, feature_axis, name)
 
     @jax.jit
-    def is_still(x: Array) -> Array:
+    def first_still(x: Array) -> Array:
         def standardize_alone(x: Array) -> Standardized:
             return standardize(initial_stats(x), x, mode="batch", key=None)[0]
 
@@ -131,7 +131,7 @@ def build_normalizer(
         still = ~(standardize_alone(values * scale).scale > scale / 2)
         # Below this the squares lose digits.
         limits = jnp.finfo(scale.dtype)
-        return jnp.broadcast_to(still | (scale < jnp.sqrt(limits.tiny / limits.eps)), x.shape)
+        return first_true(jnp.broadcast_to(still | (scale < jnp.sqrt(limits.tiny / limits.eps)), x.shape))
 
     def check_input(x: ArrayLike) -> None:
         x = jnp.asarray(x)
@@ -141,7 +141,7 @@ def build_normalizer(
             if uses_input and is_concrete(x):
                 _check_squares(x, name)
             if uses_input and epsilon == 0 and is_concrete(x):
-                _check_varies(is_still(x), name)
+                _check_varies(int(first_still(x)), x.shape, name)
 
     def init(x: ArrayLike) -> tuple[Params, Stats]:
         x = jnp.asarray(x)
@@ -251,6 +251,14 @@ def is_concrete(x: Array) -> bool:
     return not isinstance(x, Tracer)
 
 
+def first_true(flags: Bool[Array, "..."]) -> Int[Array, ""]:
+    """Return at which place of the flattened flags the first is true, -1 if none is.
+
+    One number can be looked at also where the rows lie on several processes, each of which sees its own alone.
+    """
+    return jnp.where(jnp.any(flags), jnp.argmax(flags), -1)
+
+
 def check_features(x: Array, feature_axis: int, name: str) -> None:
     """Raise unless `x` holds rows of finite real floating-point features.
 
@@ -273,10 +281,10 @@ def check_features(x: Array, feature_axis: int, name: str) -> None:
     if 0 in x.shape:
         raise ValueError(f"{name} needs at least one row and one feature, got shape {x.shape}")
     if is_concrete(x) and not np.isfinite(_largest(x)):
-        where = tuple(int(i) for i in jnp.argwhere(~jnp.isfinite(x))[0])
+        place = int(first_true(~jnp.isfinite(x)))
         raise ValueError(
-            f"{name} needs finite features, got {float(x[where])} at x{list(where)}; look for it upstream, or drop "
-            "the row"
+            f"{name} needs finite features, got {float(x.ravel()[place])} at x{_place(place, x.shape)}; look for it "
+            "upstream, or drop the row"
         )
 
 
@@ -304,10 +312,13 @@ def _check_squares(x: Array, name: str) -> None:
         )
 
 
-def _check_varies(still: Array, name: str) -> None:
-    if np.any(still):
-        where = [int(i) for i in np.argwhere(still)[0]]
+def _check_varies(still: int, shape: tuple[int, ...], name: str) -> None:
+    if still >= 0:
         raise ValueError(
-            f"{name} with epsilon=0 needs features that vary, but the group of x{where} has zero variance to "
-            "rounding; drop that feature or use epsilon > 0"
+            f"{name} with epsilon=0 needs features that vary, but the group of x{_place(still, shape)} has zero "
+            "variance to rounding; drop that feature or use epsilon > 0"
         )
+
+
+def _place(index: int, shape: tuple[int, ...]) -> list[int]:
+    return [int(i) for i in np.unravel_index(index, shape)]

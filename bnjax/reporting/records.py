@@ -69,7 +69,7 @@ class Record:
 
 
 def provenance(
-    *, dtype: str, seed: int, started: datetime, wall_time_s: float, repository: Path | None = None
+    *, dtype: str, seed: int, started: datetime, wall_time_s: float, devices: int = 1, repository: Path | None = None
 ) -> dict[str, Any]:
     """Collects where the numbers of a run come from.
 
@@ -78,6 +78,7 @@ def provenance(
         seed: The seed of the run.
         started: The aware time at which the run started.
         wall_time_s: How long the run took, compilation included, in seconds.
+        devices: On how many devices it ran.
         repository: A folder inside the git checkout whose commit is recorded; the working directory if None.
 
     Returns:
@@ -86,7 +87,7 @@ def provenance(
     """
     return {
         "versions": _versions(),
-        "device": _device(),
+        "device": {**_device(), "used": devices},
         "dtype": dtype,
         "seed": seed,
         **_git(repository or Path.cwd()),

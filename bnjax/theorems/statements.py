@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+from bnjax.compilation import in_full_precision
 from bnjax.normalizers import (
     batch_norm,
     batch_renorm,
@@ -131,4 +132,7 @@ COLLAPSE = [
     ),
 ]
 
-STATEMENTS = (*BLINDNESS, *BLOCKED_SPACES, *SMOOTHNESS, *COLLAPSE)
+STATEMENTS = tuple(
+    statement._replace(check=in_full_precision(statement.check))
+    for statement in (*BLINDNESS, *BLOCKED_SPACES, *SMOOTHNESS, *COLLAPSE)
+)

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Shaped
 
 from bnjax.data import Batches, LabelledImages
+from bnjax.devices import check_rows_divide, replicated
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
 from bnjax.training.checks import check_batches, check_run, check_start, identity_of, record_run, require_same_run
@@ -49,6 +51,7 @@ def train(
     seed: int = 0,
     start: TrainState | None = None,
     directory: str | Path | None = None,
+    mesh: Mesh | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     observe: Callable[[int, TrainState], None] = lambda *_: None,
 ) -> Trained:
@@ -70,6 +73,8 @@ def train(
             `initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), images)._replace(params=trained.params,
             stats=trained.stats)`, with `trained` the state of a finished run. It stays as it is.
         directory: the run's folder; None keeps nothing. One process at a time may use it.
+        mesh: the devices over which the rows of every training batch are spread, of `bnjax.devices.row_mesh`; its
+            statistics are those of the whole batch. All else is on every device.
         report: called with each epoch's row of the history.
         observe: called with epoch and state before the first epoch (as 0) and after every one, unless an earlier call
             saved it; the state's memory is used again afterwards. What it keeps in files is whole: an epoch is saved
@@ -78,13 +83,14 @@ def train(
     Raises:
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
         TypeError: a recipe that is not hashable, a start that is no state.
-        ValueError: a start made with another optimizer, images and labels that do not fit together, batches of rows
-            that there are not, a loss or score that is not one number a row, and a folder that holds another run or one
-            of more epochs. Runs are told apart by model, data, batch size, seed, the names of loss, score and
-            augmentation, the batches that the order gives for one seed, the optimizer's first three steps, and the
-            numbers in `start`.
+        ValueError: a batch size that the devices don't divide, a start made with another optimizer, images and labels
+            that do not fit together, batches of rows that there are not, a loss or score that is not one number a row,
+            and a folder that holds another run or one of more epochs. Runs are told apart by model, data, batch size,
+            seed, the names of loss, score and augmentation, the batches that the order gives for one seed, the
+            optimizer's first three steps, and the numbers in `start`.
     """
     check_run(recipe, train_data, test_data, batch_size=batch_size, epochs=epochs, seed=seed)
+    check_rows_divide(jax.ShapeDtypeStruct((batch_size,), int), mesh)
     if start is not None:
         check_start(recipe, start)
     directory = Path(directory) if directory else None
@@ -94,12 +100,13 @@ def train(
             recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed, start=start
         )
         _require_resumable(directory, identity, recipe, epochs)
-    train_images, train_labels = jnp.asarray(train_data.images), jnp.asarray(train_data.labels)
-    test_images, test_labels = jnp.asarray(test_data.images), jnp.asarray(test_data.labels)
+    train_images, train_labels = replicated((train_data.images, train_data.labels), mesh)
+    test_images, test_labels = replicated((test_data.images, test_data.labels), mesh)
     if start is None:
         state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
     else:
         state = jax.tree.map(jnp.copy, start)  # The first step reuses its memory.
+    state = replicated(state, mesh)
     history: History = []
     score = recipe.score.__name__
     checkpoints = Checkpoints(directory / CHECKPOINTS, best_by=f"test_{score}") if directory else None
@@ -112,7 +119,8 @@ def train(
     for epoch in range(len(history) + 1, epochs + 1):
         batches = order(train_data.labels, batch_size, np.random.default_rng([seed, epoch]))
         check_batches(batches, len(train_data.labels))
-        state, steps = train_epoch(recipe, state, train_images, train_labels, jnp.asarray(batches.indices))
+        indices = jnp.asarray(batches.indices)
+        state, steps = train_epoch(recipe, state, train_images, train_labels, indices, mesh=mesh)
         test = evaluate(recipe, state, test_images, test_labels)
         _require_finite(steps.loss, state, test, epoch, directory)
         row = {

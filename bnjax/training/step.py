@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
+from bnjax.devices import over_rows
 from bnjax.training.state import TrainState
 
 Outputs = Any  # Of a model: an array, or several.
@@ -111,8 +113,12 @@ def train_epoch(
     images: Float[Array, "n ..."],
     labels: Labels,
     indices: Int[Array, "steps batch_size"],
+    *,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Take a step for every row of `indices`; the given state's memory is reused and it is gone.
+
+    With a mesh the rows of every batch are spread over its devices; state, images and labels need to be on all of them.
 
     On an accelerator the whole epoch is one program (`scan_epoch`). On a CPU the steps are sent off one after another,
     without waiting for any: XLA's CPU convolutions are some 25 times slower inside of a loop (docs/performance.md).
@@ -121,10 +127,10 @@ def train_epoch(
         The new state and the metrics of every step, stacked.
     """
     if jax.default_backend() != "cpu":
-        return scan_epoch(recipe, state, images, labels, indices)
+        return scan_epoch(recipe, state, images, labels, over_rows(indices, mesh, axis=1))
     metrics = []
     for chosen in indices:
-        state, measured = chosen_step(recipe, state, images, labels, chosen)
+        state, measured = chosen_step(recipe, state, images, labels, over_rows(chosen, mesh))
         metrics.append(measured)
     return state, Metrics(*(jnp.asarray(jax.device_get(list(column))) for column in zip(*metrics, strict=True)))
 

@@ -57,7 +57,7 @@ def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):
     assert names == {"result.json", "table.csv", "orders.csv", "survival.png", "survival.svg"}
     record = read_record(tmp_path / "new")
     assert record.experiment == "experiments.demo"
-    assert record.config == {"seed": 0, "smoke": False, "preset": "default", "rows": 3}
+    assert record.config == {"seed": 0, "smoke": False, "preset": "default", "devices": 1, "rows": 3}
     assert [row["order"] for row in record.results["table"]] == [1, 2, 3]
     assert record.results["dtype"] == record.provenance["dtype"] == "float64"
     printed = capsys.readouterr().out

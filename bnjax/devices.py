@@ -1,0 +1,91 @@
+"""On which devices does a batch lie? Its rows spread over several, of one process or of many.
+
+Nothing else is needed to compute on all of them: compiled functions go where their arrays are (`jax.sharding`), and
+the statistics of a normalizer are those of the whole batch, wherever its rows lie (docs/scaling.md).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+# The name of the axis of a mesh.
+ROWS = "rows"
+
+
+def row_mesh(count: int | None = None) -> Mesh:
+    """Return the first `count` devices of all processes, all by default, as a mesh whose one axis is that of rows.
+
+    Raises:
+        ValueError: a count that there are not.
+    """
+    devices = jax.devices()
+    if count is not None and not 1 <= count <= len(devices):
+        raise ValueError(
+            f"the number of devices needs to be from 1 to {len(devices)}, which JAX has on {jax.default_backend()}, "
+            f"got {count}; a CPU is split by jax.config.update('jax_num_cpu_devices', {count}) before anything is "
+            "computed"
+        )
+    return Mesh(np.array(devices[:count]), (ROWS,), axis_types=(AxisType.Auto,))
+
+
+def over_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
+    """Return the arrays of a batch with their rows spread evenly over the devices of a mesh.
+
+    With several processes each of them passes the whole batch, the same.
+
+    Args:
+        tree: a tree of arrays with one entry a row.
+        mesh: one of `row_mesh`; None leaves the arrays to JAX, which takes its default device.
+        axis: the axis of the rows.
+
+    Raises:
+        ValueError: rows that do not divide evenly.
+    """
+    check_rows_divide(tree, mesh, axis=axis)
+    return _put(tree, mesh, PartitionSpec(*[None] * axis, ROWS))
+
+
+def own_rows_over(tree: Any, mesh: Mesh) -> Any:
+    """Return the batch that the processes have together, of which each passes its own rows, equally many.
+
+    The batch has the rows of the first process first. With one process this is `over_rows`.
+
+    Args:
+        tree: a tree of arrays with one entry for each row of this process.
+        mesh: one of `row_mesh`, of all processes.
+
+    Raises:
+        ValueError: rows that do not divide evenly over this process's devices.
+    """
+    check_rows_divide(tree, mesh.local_mesh)
+    rows = NamedSharding(mesh, PartitionSpec(ROWS))
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(rows, np.asarray(leaf)), tree)
+
+
+def replicated(tree: Any, mesh: Mesh | None) -> Any:
+    """Return arrays whole on every device of a mesh, such as the parameters of a model; None as in `over_rows`."""
+    return _put(tree, mesh, PartitionSpec())
+
+
+def check_rows_divide(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> None:
+    """Raise ValueError unless all arrays of a tree have rows that divide evenly over the devices of a mesh."""
+    for leaf in jax.tree.leaves(tree):
+        shape = np.shape(leaf)
+        if mesh is not None and (len(shape) <= axis or shape[axis] % mesh.size):
+            raise ValueError(
+                f"rows need to divide evenly over the {mesh.size} devices, got an array of shape {shape} with its rows "
+                f"on axis {axis}; take a multiple of {mesh.size} rows, or fewer devices"
+            )
+
+
+def _put(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, tree)
+    # Of what is being traced it says how it is to lie, once it is computed.
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree))
+    put = jax.lax.with_sharding_constraint if traced else jax.device_put
+    return put(tree, NamedSharding(mesh, spec))

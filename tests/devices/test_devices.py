@@ -1,0 +1,83 @@
+"""Where the rows of a batch lie changes no number: on one device, on 8, or with two processes."""
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.devices.measured import NUMBERS, REFUSALS, UNEVEN
+
+ROOT = Path(__file__).parents[2]
+TIME_LIMIT_S = 400
+TOLERANCE = 1e-12
+
+
+def run_to_the_end(*commands: list[str]) -> None:
+    """Run processes beside one another; none of them outlives the call."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.devices.measured", *command],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for command in commands
+    ]
+    try:
+        for process in processes:
+            printed, _ = process.communicate(timeout=TIME_LIMIT_S)
+            assert process.returncode == 0, printed
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> dict[str, dict[str, np.ndarray]]:
+    """Return by the place of the rows what was measured there."""
+    folder, port = tmp_path_factory.mktemp("measured"), str(free_port())
+    run_to_the_end([str(folder)])
+    run_to_the_end(*[[str(folder), number, port] for number in ("0", "1")])
+    return {file.stem: dict(np.load(file)) for file in folder.glob("*.npz")}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("place", ["eight", "two-0", "two-1"])
+def test_rows_on_several_devices_give_the_numbers_of_one(name, place, measured):
+    expected = {key: value for key, value in measured["one"].items() if key.startswith(f"{name}/")}
+    assert expected
+    assert {key for key in measured[place] if key.startswith(f"{name}/")} == set(expected)
+    for key, value in expected.items():
+        assert value.dtype == np.float64 or np.issubdtype(value.dtype, np.integer), key
+        size = max(1.0, np.max(np.abs(np.nan_to_num(value))))
+        np.testing.assert_allclose(measured[place][key], value, rtol=0, atol=TOLERANCE * size, err_msg=key)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("place", ["eight", "two-0", "two-1"])
+def test_what_is_refused_on_one_device_is_refused_on_several_in_the_same_words(refusal, place, measured):
+    assert "needs" in str(measured["one"][refusal])
+    assert str(measured[place][refusal]) == str(measured["one"][refusal])
+
+
+@pytest.mark.parametrize("what", UNEVEN)
+def test_rows_that_do_not_divide_are_refused_with_the_remedy(what, measured):
+    assert re.search(UNEVEN[what], str(measured["eight"][what]))
+
+
+@pytest.mark.parametrize("name", ["blocking", "spectrum", "audit", "training"])
+@pytest.mark.parametrize(("place", "devices"), [("one", 1), ("eight", 8), ("two-0", 2), ("two-1", 2)])
+def test_what_belongs_to_a_row_stays_where_the_row_is(name, place, devices, measured):
+    assert measured[place][f"pieces of {name}"] == devices
