@@ -69,6 +69,12 @@ def audit(
     Compiled once per model, loss and shapes; new variables and inputs compile nothing. It looks at values, and so
     can't be called under `jax.jit`.
 
+    Memory is, for n rows that have D entries at the layer and k outputs, at most (60 + k + 9 · probes) · n · D numbers,
+    the larger of two passes, and the variables. One pass goes through the whole model with all rows, since statistics
+    are the batch's; it takes what a training step on the batch takes (`trunk_gradients` another one, which also keeps
+    the four terms' gradients of all parameters). The other goes through the rest of the model with `row_chunk` rows,
+    each k times, or `chunk` times where the outputs are not piecewise linear (docs/theory.md, cost).
+
     Args:
         model: any linen module that holds the normalizer as flax's `nn.BatchNorm`, `nn.LayerNorm`, `nn.RMSNorm`,
             `nn.GroupNorm`, `nn.InstanceNorm`, or as the library's `Normalization`; or any nnx model with those of
@@ -86,6 +92,9 @@ def audit(
         expansion_point: as in `blocking`. Live statistics behind the layer have no spread at a point that all rows
             share: with "joint" their derivatives there grow like 1/√ε.
         chunk: as in `blocking`.
+        row_chunk: as in `blocking`; the report is the same for every one. On a CPU flax's own convolutions take several
+            times as long where the rows are more than these, in a loop.
+        probes: as in `blocking`, not with "joint".
 
     Raises:
         TypeError: a model that is none of flax's or does not take the inputs, variables that are no collections,

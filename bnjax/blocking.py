@@ -66,7 +66,8 @@ def blocking(
         hessian_norms: also report the Frobenius norms of each part's Hessian on both sides, from n·D Hessian columns.
         chunk: how many Hessian columns are worked on at once. Memory is some chunk · n times a row's gradient for a
             head that is not piecewise linear or with `hessian_norms`; else some n · D.
-        row_chunk: how many rows are expanded at once, in place of all n; the statistics are those of the whole batch.
+        row_chunk: how many rows are expanded at once; None means all n. It stands for n in the memory of `chunk`, and
+            changes nothing else: the statistics are those of the whole batch.
         probes: estimate the diagonal of every row's Hessian from `probes.count` products with random signs in place of
             D columns, where the head is not piecewise linear. Then `diagonal` and `off_diagonal` are estimates, with
             intervals of their survivals; their sum, and all else, is exact.

@@ -154,6 +154,7 @@ def terms(
         low_rank = hessian if isinstance(hessian, LowRankHessian) else None
         samples = None if probes is None or isinstance(hessian, LowRankHessian) else probes.samples(hessian, number)
         diagonal = hessian.diagonal() if samples is None else jnp.mean(samples, axis=0)
+        # The mean of rows with logits of their own has no low rank.
         kept = None if isinstance(mean_head, LogitsHead) else low_rank
         return *at_center, diagonal, hessian.product(row - center), *here, kept, samples
 
@@ -167,10 +168,7 @@ def terms(
     def shared_coefficients(of_rows: Array) -> Array:
         return mean_over_positions(jnp.mean(of_rows, axis=0), feature_axis)
 
-    if low_rank is None:
-        mean_second = _mean_products(heads, center, delta, chunk=chunk, row_chunk=row_chunk)
-    else:  # Every row has logits of its own, and so the mean no low rank.
-        mean_second = map_chunks(jax.vmap(partial(mean_product, low_rank)), delta, at_once=row_chunk)
+    mean_second = _mean_products(heads, center, low_rank, delta, chunk=chunk, row_chunk=row_chunk)
     shared = jnp.stack(
         [
             jnp.broadcast_to(shared_coefficients(gradient), delta.shape),
@@ -195,12 +193,21 @@ def terms(
 
 
 def _mean_products(
-    heads: RowHeads, center: Array, vectors: Float[Array, "n ..."], *, chunk: int, row_chunk: int | None
+    heads: RowHeads,
+    center: Array,
+    low_rank: LowRankHessian | None,
+    vectors: Float[Array, "n ..."],
+    *,
+    chunk: int,
+    row_chunk: int | None,
 ) -> Float[Array, "n ..."]:
-    """Return `mean_i(H_i) v` for n stacked vectors v: one Jacobian for logits that the rows share, or n² row products.
+    """Return `mean_i(H_i) v` for n stacked vectors v, as many as there are rows.
 
-    Arguments as in `terms`.
+    From the factors of the rows' Hessians, of rows with piecewise-linear logits of their own; from one Jacobian where
+    the rows share the logits; else from n² products of a row. Arguments as in `terms`.
     """
+    if low_rank is not None:
+        return map_chunks(jax.vmap(partial(mean_product, low_rank)), vectors, at_once=chunk)
     mean_head = heads.mean()
     if isinstance(mean_head, LogitsHead) and isinstance(hessian := hessian_at(mean_head, center), LowRankHessian):
         return jax.vmap(hessian.product)(vectors)
