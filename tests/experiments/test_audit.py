@@ -76,7 +76,8 @@ def folder(tmp_path, monkeypatch):
     np.save(tmp_path / "few.npy", LABELS[:7])
     np.save(tmp_path / "high.npy", LABELS + 1)
     np.save(tmp_path / "real.npy", LABELS / 2)
-    np.savez(tmp_path / "weights.npz", **{"params/below/kernel": np.zeros((5, 7))})
+    weights: dict[str, Any] = {"params/below/kernel": np.zeros((5, 7))}
+    np.savez(tmp_path / "weights.npz", **weights)
     np.savez(tmp_path / "image.npz", inputs=np.zeros((12, 5, 2)), labels=LABELS)
     (tmp_path / "text.npy").write_text("no array")
     return tmp_path
