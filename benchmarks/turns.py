@@ -40,17 +40,18 @@ def ratios(ours: list[float], theirs: list[float]) -> dict[str, float | None]:
 
 
 def seconds_beside(rows: Sequence[Row], *, title: str, caption: str) -> "Figure":
-    """Draw the seconds of bnjax and PyTorch for every `case` of a table with `ours_s` and `peer_s`."""
+    """Draw the seconds of bnjax and its peers for every `case` of a table with `ours_s`, `peer` and `peer_s`."""
     from bnjax.reporting.figures import dots
 
-    seconds = [
-        {"case": row["case"], "what": what, "seconds": row[key]}
+    # A case with several peers has ours in each of their rows.
+    seconds = {
+        (row["case"], what): row[key]
         for row in rows
-        for what, key in (("bnjax", "ours_s"), (TORCH, "peer_s"))
+        for what, key in (("bnjax", "ours_s"), (row["peer"], "peer_s"))
         if row[key] is not None
-    ]
+    }
     return dots(
-        seconds,
+        [{"case": case, "what": what, "seconds": value} for (case, what), value in seconds.items()],
         name="case",
         value="seconds",
         series="what",

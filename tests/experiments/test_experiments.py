@@ -158,6 +158,19 @@ COLUMNS = {
     "benchmarks.convolutions": {"case", "form", "chosen", "ours_s", "peer", "peer_s", "ratio", "difference"},
     "benchmarks.training_step": {"case", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.hessian_products": {"case", "ours_s", "gradients", "counted", "peer", "peer_s", "ratio"},
+    "benchmarks.curvature": {
+        "case",
+        "ours_s",
+        "peer",
+        "peer_s",
+        "ratio",
+        "ours_mib",
+        "peer_mib",
+        "difference",
+        "reason",
+    },
+    "benchmarks.growth": {"path", "against", "time_exponent", "time_error", "time_counted", "memory_exponent"},
+    "benchmarks.meter": {"case", "normalizers", "plain_s", "metered_s", "ratio", "asked", "difference"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
 }
 

@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from bnjax.models import Convolution, Normalization
 from bnjax.normalizers import batch_norm
 from tests.models.cases import FULL_SIZE, MODELS
 
 torch = pytest.importorskip("torch", reason="comparisons with PyTorch need the extra `bench`")
 from benchmarks import pytorch_models  # noqa: E402
+from benchmarks.pytorch_weights import LAYERS, NORMS, PYTORCH_LAYERS, at, transfer  # noqa: E402
 
 pytestmark = pytest.mark.bench
-LAYERS = (Convolution, nn.Dense, Normalization)
-NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 
 
 def run_with_layers(model, variables, x, mode):
@@ -43,12 +41,6 @@ def run_with_layers(model, variables, x, mode):
     return paths, outputs, updated
 
 
-def at(tree, path):
-    for key in path:
-        tree = tree[key]
-    return tree
-
-
 def drawn(shapes, dtype):
     """Random variables; variances and scales are positive, and kernels keep the size of what they multiply."""
     generator = np.random.default_rng(1)
@@ -62,23 +54,6 @@ def drawn(shapes, dtype):
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def transfer(variables, paths, modules):
-    with torch.no_grad():
-        for path, module in zip(paths, modules, strict=True):
-            params = at(variables["params"], path)
-            if isinstance(module, NORMS):
-                stats = at(variables["batch_stats"], path)
-                pairs = [(module.weight, params["scale"]), (module.bias, params["bias"])]
-                pairs += [(module.running_mean, stats["mean"]), (module.running_var, stats["variance"])]
-            else:
-                kernel = np.asarray(params["kernel"])
-                pairs = [(module.weight, kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T)]
-                pairs += [] if module.bias is None else [(module.bias, params["bias"])]
-            for target, value in pairs:
-                assert target.shape == np.shape(value)
-                target.copy_(torch.from_numpy(np.array(value)))
-
-
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-10)])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_layer_has_pytorchs_output_and_statistics(name, dtype, tolerance):
@@ -86,7 +61,7 @@ def test_every_layer_has_pytorchs_output_and_statistics(name, dtype, tolerance):
     model, module = build(batch_norm()), counterpart(pytorch_models).to(getattr(torch, dtype))
     x = jax.random.normal(jax.random.key(0), shape, dtype)
     variables = drawn(jax.eval_shape(model.init, jax.random.key(0), x), dtype)
-    leaves = [leaf for leaf in module.modules() if isinstance(leaf, (torch.nn.Conv2d, torch.nn.Linear, *NORMS))]
+    leaves = [leaf for leaf in module.modules() if isinstance(leaf, PYTORCH_LAYERS)]
     order, values = [], []
 
     def record(layer, _, y):

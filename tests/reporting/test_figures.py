@@ -210,3 +210,10 @@ def test_no_rows_are_refused():
     ):
         with pytest.raises(ValueError, match="at least one"):
             draw()
+
+
+def test_a_reference_is_drawn_dashed_beside_its_line():
+    rows = [{"n": n, "seconds": n**1.1, "counted": float(n)} for n in (1, 2, 4)]
+    (axis,) = lines(rows, x="n", y="seconds", reference="counted", log_x=True, log_y=True, **TEXTS).axes
+    (dashed,) = [line for line in axis.lines if line.get_linestyle() == "--"]
+    assert np.asarray(dashed.get_ydata()).tolist() == [1, 2, 4]

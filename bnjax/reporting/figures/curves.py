@@ -36,6 +36,7 @@ def lines(
     series: str | None = None,
     panels: str | None = None,
     spread: str | None = None,
+    reference: str | None = None,
     x_label: str | None = None,
     y_label: str | None = None,
     log_x: bool = False,
@@ -55,6 +56,7 @@ def lines(
         series: The key that tells the lines apart; one line if None.
         panels: The key that tells the panels apart, which stand side by side on the same axes; one panel if None.
         spread: The key of the half-width of the band around a line, such as a standard deviation.
+        reference: The key of what ``y`` is compared with, drawn beside each line, dashed and without a marker.
         x_label: What the horizontal axis shows, with its unit; the key if None.
         y_label: What the vertical axis shows, with its unit; the key if None.
         log_x: Whether the horizontal axis is logarithmic; if a value is 0, from 1 on only, with a tick at every value.
@@ -84,7 +86,11 @@ def lines(
             for index, name in enumerate(names):
                 own = [row for row in rows if (series is None or row[series] == name) and _is_in(row, panels, panel)]
                 thickness = 1 - 0.6 * index / len(names)  # Lines that coincide stay visible below one another.
-                _line(axis, sorted(own, key=lambda row: row[x]), x, y, spread, index, name, floor, thickness)
+                own = sorted(own, key=lambda row: row[x])
+                _line(axis, own, x, y, spread, index, name, floor, thickness)
+                if reference is not None:
+                    places, values = [row[x] for row in own], [row[reference] for row in own]
+                    axis.plot(places, values, color=INK, linestyle="--", linewidth=1)
             axis.set_title(f"{panels}: {panel}" if panels else "", loc="left", color=INK)
             axis.set_xlabel(x_label or x)
             axis.grid(visible=True)
