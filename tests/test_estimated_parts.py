@@ -122,9 +122,11 @@ def test_chunks_do_not_change_what_is_drawn(report):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_estimates_are_in_the_dtype_of_the_features(dtype):
     x = features(ROWS).astype(dtype)
-    shared = bnjax.blocking(HEADS["tanh"], batch_norm(), x, labels(6), probes=Probes(3, KEY)).terms["diagonal"].shared
+    report = bnjax.blocking(HEADS["tanh"], batch_norm(), x, labels(6), probes=Probes(3, KEY))
+    shared = parts_of(report)["diagonal", "shared"]
     assert shared.input_gradient.dtype == dtype
-    assert shared.survival_interval.dtype == shared.survival.dtype
+    interval: Any = shared.survival_interval
+    assert interval.dtype == shared.survival.dtype
     assert shared.gradient_norm_output.dtype == shared.survival.dtype
 
 
