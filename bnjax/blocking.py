@@ -73,9 +73,10 @@ def blocking(
             intervals of their survivals; their sum, and all else, is exact.
 
     Raises:
-        TypeError: features or loss that are not real floating-point numbers.
-        ValueError: shapes that do not fit, a loss that is not a scalar, values that are not finite, and what the
-            normalizer refuses. Values are not checked under an outer `jax.jit`.
+        TypeError: features or loss that are not real floating-point numbers, probes without a random key.
+        ValueError: shapes that do not fit, a loss that is not a scalar, values that are not finite, fewer than 3
+            probes, or probes with `hessian_norms`, and what the normalizer refuses. Values are not checked under an
+            outer `jax.jit`.
 
     Example:
         >>> from bnjax.normalizers import batch_norm

@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 
 from bnjax.derivatives.terms import TERM_PARTS, Terms
 from bnjax.derivatives.transport import pull_back
+from bnjax.normalizers.moments import statistics_dtype
 from bnjax.parts import Part
 from bnjax.problem import Problem
 
@@ -59,7 +60,7 @@ def with_intervals(problem: Problem, stacked: Part, split: Terms, rounding: Floa
     at_input = pull_back(problem.standardization, problem.x, at_output)
     unscaled = problem.standardized(problem.x).scale * at_input
     before, arrived, through = map(_squared_norms, (at_output, at_input, unscaled))
-    quantile = stdtrit(before.without.shape[-1] - 1, (1 + CONFIDENCE) / 2)
+    quantile = float(stdtrit(before.without.shape[-1] - 1, (1 + CONFIDENCE) / 2))
     is_zero = before.unit * jnp.sqrt(before.of_samples) <= rounding[ESTIMATED]
     exists = (before.estimate > quantile * _deviation(before.without)) & ~is_zero
     size = jnp.where(exists, before.estimate, 1.0)
@@ -71,12 +72,17 @@ def with_intervals(problem: Problem, stacked: Part, split: Terms, rounding: Floa
     )
     unknown = jnp.where(is_zero[:, None], jnp.nan, jnp.array([0.0, jnp.inf]))
     interval = jnp.where(exists[:, None], jnp.stack([low, high], axis=-1), unknown)
+
+    def with_estimates(exact: Array, estimates: Array) -> Array:
+        return exact.at[ESTIMATED].set(estimates.astype(exact.dtype))
+
+    no_interval = jnp.full((*stacked.survival.shape, 2), jnp.nan, stacked.survival.dtype)
     return replace(
         stacked,
-        gradient_norm_output=stacked.gradient_norm_output.at[ESTIMATED].set(before.norms()),
-        gradient_norm_input=stacked.gradient_norm_input.at[ESTIMATED].set(arrived.norms()),
-        survival=stacked.survival.at[ESTIMATED].set(jnp.where(exists, survival, jnp.nan)),
-        survival_interval=jnp.full((*stacked.survival.shape, 2), jnp.nan).at[ESTIMATED].set(interval),
+        gradient_norm_output=with_estimates(stacked.gradient_norm_output, before.norms()),
+        gradient_norm_input=with_estimates(stacked.gradient_norm_input, arrived.norms()),
+        survival=with_estimates(stacked.survival, jnp.where(exists, survival, jnp.nan)),
+        survival_interval=with_estimates(no_interval, interval),
     )
 
 
@@ -96,6 +102,7 @@ def _fields(split: Terms) -> Float[Array, "fields n ..."]:
 
 def _squared_norms(fields: Float[Array, "fields n ..."]) -> SquaredNorms:
     """Return those of the estimated parts, from the products of all pairs of `_fields`."""
+    fields = fields.astype(statistics_dtype(fields.dtype))
     largest = jnp.max(jnp.abs(fields))
     unit = jnp.where(largest > 0, largest, 1.0)
     flat = (fields / unit).reshape(len(fields), -1)

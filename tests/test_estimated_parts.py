@@ -119,6 +119,17 @@ def test_chunks_do_not_change_what_is_drawn(report):
         assert_close(part.input_gradient, parts_of(report)[key].input_gradient, order=2, scale=10.0)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_estimates_are_in_the_dtype_of_the_features(dtype):
+    x = features(ROWS).astype(dtype)
+    report = bnjax.blocking(HEADS["tanh"], batch_norm(), x, labels(6), probes=Probes(3, KEY))
+    shared = parts_of(report)["diagonal", "shared"]
+    assert shared.input_gradient.dtype == dtype
+    interval: Any = shared.survival_interval
+    assert interval.dtype == shared.survival.dtype
+    assert shared.gradient_norm_output.dtype == shared.survival.dtype
+
+
 def test_piecewise_linear_logits_need_no_estimate():
     found = bnjax.blocking(HEADS["relu"], batch_norm(), features(ROWS), labels(6), probes=Probes(3, KEY))
     assert found.estimated_from is None

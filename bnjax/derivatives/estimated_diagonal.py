@@ -26,11 +26,7 @@ class Probes:
     Attributes:
         count: k, how many products with the Hessian of a row; at least 3, for a spread. An interval's width falls like
             1/√k, where the estimate is far from zero, and like 1/k where it is not.
-        key: the random key.
-
-    Raises:
-        TypeError: a count that is no integer, a key that is no random key.
-        ValueError: a count below 3.
+        key: one random key.
     """
 
     count: int = field(metadata={"static": True})
@@ -44,7 +40,7 @@ class Probes:
 
 
 def check_probes(probes: Probes | None) -> None:
-    """Raise TypeError or ValueError unless they are some, or none."""
+    """Raise TypeError or ValueError unless it is None, or probes with a count of at least 3 and a random key."""
     if probes is None:
         return
     if not isinstance(probes, Probes):

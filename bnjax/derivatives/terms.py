@@ -182,9 +182,9 @@ def terms(
         samples = jnp.stack([samples * delta, jax.vmap(shared_coefficients)(samples)[:, None] * delta])
 
     # The gradient term is linear in δ, the two quadratic ones are half of their gradient times δ.
-    weights = jnp.array([1.0] * 3 + [0.5] * 6 + [0.0], delta.dtype)
-    values = weights * jnp.sum(gradients * delta, axis=tuple(range(1, gradients.ndim)))
-    values = values.at[-1].set(jnp.sum(losses - center_losses) - values[0] - values[3] - values[6])
+    weights = jnp.array([1.0] * 3 + [0.5] * 6, delta.dtype)
+    values = weights * jnp.sum(gradients[:-1] * delta, axis=tuple(range(1, gradients.ndim)))
+    values = jnp.append(values, jnp.sum(losses - center_losses) - values[0] - values[3] - values[6])
 
     first, diagonal, second, here = (norms(array[None])[0] for array in (gradient, total[1], second, loss_gradient))
     sizes = jnp.stack([first] * 3 + [diagonal] * 3 + [second + diagonal] * 3 + [here + first + second])

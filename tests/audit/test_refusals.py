@@ -131,6 +131,12 @@ OPTIONS = {
     ),
     "a loss by class": ({"loss": lambda row: row}, r"needs to be one scalar, got shapes \[\(3,\)\]; write the loss"),
     "chunk": ({"chunk": 0}, "chunk needs to be an integer >= 1"),
+    "chunk of rows": ({"row_chunk": 0}, "row_chunk needs to be an integer >= 1, got 0"),
+    "too few probes": ({"probes": bnjax.Probes(0, jax.random.key(0))}, "count needs to be at least 3, .* got 0"),
+    "probes of all rows": (
+        {"statistics": "joint", "probes": bnjax.Probes(8, jax.random.key(0))},
+        "statistics='joint' is exact for the small batches that it takes, got probes; leave them out",
+    ),
 }
 
 

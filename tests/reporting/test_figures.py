@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
 from bnjax.reporting.figures import heat_maps, lines, save, survival_bars
@@ -83,6 +84,17 @@ def test_a_survival_of_zero_is_drawn_as_a_mark_and_labelled(log):
     marks = [(axis, line) for axis in figure.axes for line in axis.lines if line.get_marker() == "D"]
     assert len(marks) == 6
     assert all(np.asarray(line.get_ydata()).item() == axis.get_ylim()[0] for axis, line in marks)
+
+
+@pytest.mark.parametrize(("spread", "ends"), [(0.1, [0.3, 0.5]), ((0.3, 0.2), [0.1, 0.6]), (None, None)])
+def test_a_whisker_reaches_as_far_as_its_row_says_to_each_side(spread, ends):
+    row = {"term": "diagonal", "normalizer": "batch_norm", "survival": 0.4, "spread": spread}
+    (axis,) = survival_bars([row], spread="spread", **TEXTS).axes
+    drawn = [
+        bars.lines[2][0].get_segments()[0][:, 1] for bars in axis.containers if isinstance(bars, ErrorbarContainer)
+    ]
+    assert bool(drawn) == (ends is not None)
+    assert ends is None or np.allclose(drawn[0], ends)
 
 
 def test_the_floor_of_zero_can_be_another_one():
