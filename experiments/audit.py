@@ -147,7 +147,7 @@ def _layers(config: Config, paths: list[str]) -> tuple[str, ...]:
     for layer in config.layers or ():
         if layer not in paths:
             raise ValueError(f"--layers needs paths of the model's normalizers, among {' '.join(paths)}, got {layer!r}")
-    return config.layers or tuple(paths)
+    return tuple(path for path in paths if path in (config.layers or paths))
 
 
 def _audited(
