@@ -147,7 +147,7 @@ def _layers(config: Config, paths: list[str]) -> tuple[str, ...]:
     for layer in config.layers or ():
         if layer not in paths:
             raise ValueError(f"--layers needs paths of the model's normalizers, among {' '.join(paths)}, got {layer!r}")
-    return config.layers or tuple(paths)
+    return tuple(path for path in paths if path in (config.layers or paths))
 
 
 def _audited(
@@ -189,6 +189,7 @@ def _check(report: bnjax.AuditReport, actual: Array) -> dict[str, Any]:
         "loss": float(report.loss),
         "survival": survival,
         "reason": "no gradient at the output" if survival is None else "",
+        "statistics": report.statistics,
         "held": ", ".join(report.held),
         "gradient_error": float(report.gradient_error),
         **({} if fast is None else {"fast_variance_error": float(fast)}),
@@ -240,7 +241,8 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
         for term in TERMS:
             parts = {f"survival, {row['part']}": row["survival"] for row in own if row["term"] == term}
             lines.append({"layer": layer["layer"], "term": term, **parts})
-        whole = {"survival, total": layer["survival"], "held behind it": layer["held"] or "nothing"}
+        behind = "live" if layer["statistics"] == "joint" else layer["held"] and f"held: {layer['held']}"
+        whole = {"survival, total": layer["survival"], "statistics behind it": behind or "none"}
         lines.append({"layer": layer["layer"], "term": "(all)", **whole, "gradient_error": layer["gradient_error"]})
     return lines
 

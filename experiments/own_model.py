@@ -18,6 +18,7 @@ from flax import linen as nn
 from flax.core import unfreeze
 from jaxtyping import Array
 
+from bnjax.models.given import explained
 from bnjax.models.interception import Around, apply_around
 from bnjax.models.recognition import NORMALIZATIONS
 
@@ -105,8 +106,9 @@ def own_model(model: str, model_options: str, call_options: str, loss: str) -> O
 def called_shapes(model: OwnModel, key: Array, inputs: Array) -> dict[str, Any]:
     """Return the shapes of a model's variables, for which it can be called on the inputs."""
     try:
-        variables = jax.eval_shape(model.init, key, inputs)
-        jax.eval_shape(model.outputs, variables, inputs, streams(key))
+        with explained(model.module, (inputs,)):
+            variables = jax.eval_shape(model.init, key, inputs)
+            jax.eval_shape(model.outputs, variables, inputs, streams(key))
     except Exception as error:
         raise ValueError(
             f"--model can't be called on inputs of shape {inputs.shape} and {inputs.dtype} with --call-options "

@@ -55,6 +55,13 @@ def explained(model: nn.Module, arguments: tuple) -> Iterator[None]:
         yield
     except errors.InvalidRngError as error:
         raise ValueError(f"the model draws random numbers: pass rngs={{name: jax.random.key(seed)}}; {error}") from None
+    except NameError as error:
+        if "axis name" not in str(error):
+            raise
+        raise ValueError(
+            f"a normalizer of {type(model).__name__} takes its statistics over an axis of devices: {error}; build the "
+            "model with axis_name=None, for the whole batch is passed at once"
+        ) from error
     except errors.FlaxError as error:
         shapes = [leaf.shape for leaf in jax.tree.leaves(arguments)]
         raise ValueError(

@@ -87,6 +87,10 @@ def ask(model, inputs=X, *row_arguments, variables=None, **options):
     return bnjax.audit(model, variables, inputs, *row_arguments, **options)
 
 
+def over_devices(x, train):
+    return nn.BatchNorm(use_running_average=not train, axis_name="batch", name="norm")(x)
+
+
 MODELS = {
     "applied twice": (shared, "'norm' is applied 2 times, it needs to be applied once"),
     "inside of remat": (rematerialized, r"'norm' is inside of nn.scan, nn.remat.*build the model without these"),
@@ -96,6 +100,7 @@ MODELS = {
     "hidden behind the layer": (hidden_behind, r"inside of nn.scan or nn.remat \(such as hidden\)"),
     "noise": (noisy, "norm does something that can't be repeated from outside of the model: noisy_batch_norm needs"),
     "a mean": (mean_over_the_batch, r"needs to return one entry for each of the 5 rows, got shapes \[\(\)\]"),
+    "statistics over devices": (over_devices, "takes its statistics over an axis of devices: .*with axis_name=None"),
     "no normalizer": (lambda x, _: nn.Dense(3)(x), "needs a normalizer of the library's or of flax's, got Of, which"),
 }
 
