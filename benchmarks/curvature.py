@@ -64,7 +64,7 @@ class Config(Options):
 
     repeats: int = 5
     """Turns; each times every implementation once."""
-    rows: int = 64
+    rows: int = 32
     """Images of a batch."""
     width: int = 16
     """Channels of the networks' first stage; published are 64."""
@@ -101,7 +101,7 @@ def cases(config: Config) -> dict[str, Case]:
         problem = Network(name, config.width, mode, config.rows, vectors, config.seed)
         named[f"{name}, {mode} statistics, product × {vectors}"] = Case(network_products, problem)
     for name, number in [("MLP", 0)] if config.smoke else [("VGG-A", 3), ("VGG-A", 5)]:
-        problem = Inside(name, number, max(1, config.width // 2), max(2, config.rows // 2), config.seed)
+        problem = Inside(name, number, max(1, config.width // 2), config.rows, config.seed)
         named[f"inside of {name}, normalizer {number}"] = Case(inside, problem)
     return named
 

@@ -25,8 +25,14 @@ class LowRankHessian(NamedTuple):
     core: Float[Array, "k k"]
 
     def diagonal(self) -> Float[Array, "..."]:
-        """Return `h_dd = Σ_ab J_ad A_ab J_bd`, in the shape of a row."""
-        return jnp.sum(self.jacobian * jnp.tensordot(self.core, self.jacobian, axes=1), axis=0)
+        """Return `h_dd = Σ_a J_ad (A J)_ad`, in the shape of a row; cost O(k²D), memory that of the row."""
+
+        # Row by row of J: of many Hessians with one J, each step is one matrix product, and A J is never kept.
+        def add(total: Array, factors: tuple[Array, Array]) -> tuple[Array, None]:
+            row, weights = factors
+            return total + row * jnp.tensordot(weights, self.jacobian, axes=1), None
+
+        return jax.lax.scan(add, jnp.zeros_like(self.jacobian[0]), (self.jacobian, self.core))[0]
 
     def product(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return `H vector`, in the shape of a row; cost O(kD)."""
