@@ -343,3 +343,27 @@ def test_importing_an_experiment_computes_nothing(folder):
         f"import jax, {', '.join(modules)}\njax.config.update('jax_num_cpu_devices', 3)\nassert len(jax.devices()) == 3"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@dataclass(frozen=True)
+class BatchConfig(Options):
+    """An experiment with batches."""
+
+    batch_size: int = 6
+    """Rows of a batch."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "4"], "--batch-size needs to be a multiple of the 4 --devices, got 6; take 8"),
+        (["--devices", "0"], "--devices needs to be at least 1, got 0"),
+        (["--devices", "1000", "--batch-size", "1000"], f"from 1 to {len(jax.devices())}, which JAX has on cpu"),
+    ],
+)
+def test_devices_that_are_not_there_or_do_not_divide_a_batch_are_refused(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(run, BatchConfig, name="experiments.demo", args=[*arguments, "--output", str(tmp_path / "new")])
+    assert exit_.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new").exists()
