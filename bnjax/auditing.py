@@ -21,6 +21,7 @@ from bnjax.derivatives.heads import Head, LogitsHead, as_pytree
 from bnjax.derivatives.norms import norms
 from bnjax.derivatives.terms import PARTS, RowHeads, Terms
 from bnjax.derivatives.transport import pull_back
+from bnjax.devices import automatic
 from bnjax.models.dependence import dependence
 from bnjax.models.held import Held
 from bnjax.models.recording import Recording, entering, record
@@ -105,7 +106,7 @@ def audit(
     if statistics not in ("held", "joint"):
         raise ValueError(f"statistics needs to be 'held' or 'joint', got {statistics!r}")
     application = as_application(model, layer, apply_kwargs or {})
-    inputs = as_inputs(inputs)
+    inputs, variables = as_inputs(inputs), jax.tree.map(automatic, variables)
     rows = len(jax.tree.leaves(inputs)[0])
     row_arguments = as_row_arguments(row_arguments, rows)
     check_signature(loss, len(row_arguments))

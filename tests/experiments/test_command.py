@@ -29,6 +29,7 @@ class Config(Options):
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise ValueError(f"rows is {self.rows}; give at least 1")
+        super().__post_init__()
 
     def smoke_sized(self) -> "Config":
         return dataclasses.replace(self, rows=2)
@@ -345,25 +346,17 @@ def test_importing_an_experiment_computes_nothing(folder):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-@dataclass(frozen=True)
-class BatchConfig(Options):
-    """An experiment with batches."""
-
-    batch_size: int = 6
-    """Rows of a batch."""
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--devices", "4"], "--batch-size needs to be a multiple of the 4 --devices, got 6; take 8"),
+        (["--devices", "3"], "--rows needs to be a multiple of the 3 --devices, got 64; take 66"),
         (["--devices", "0"], "--devices needs to be at least 1, got 0"),
-        (["--devices", "1000", "--batch-size", "1000"], f"from 1 to {len(jax.devices())}, which JAX has on cpu"),
+        (["--devices", "1000", "--rows", "1000"], f"from 1 to {len(jax.devices())}, which JAX has on cpu"),
     ],
 )
 def test_devices_that_are_not_there_or_do_not_divide_a_batch_are_refused(arguments, message, tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(run, BatchConfig, name="experiments.demo", args=[*arguments, "--output", str(tmp_path / "new")])
+        call(*arguments, "--output", tmp_path / "new")
     assert exit_.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "new").exists()
