@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.turns import MEASURED, NO_TORCH, TORCH, in_turns, ratios
+from benchmarks.turns import MEASURED, NO_TORCH, TORCH, TimingOptions, in_turns, ratios
 from bnjax.models.convolution import fastest_form
 from bnjax.models.convolution_forms import Form, band, native, output_shape, patches, winograd
-from experiments.command import Options, main, progress
+from experiments.command import main, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ SHAPES = (
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(TimingOptions):
     """Time convolutions with their derivatives in every form, side by side with PyTorch."""
 
     repeats: int = 5

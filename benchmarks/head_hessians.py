@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from benchmarks.turns import MEASURED, NO_TORCH, in_turns, ratios
+from benchmarks.turns import MEASURED, NO_TORCH, TimingOptions, in_turns, ratios
 from bnjax.derivatives import cross_entropy_head, expand, hessian_at
-from experiments.command import Options, main, progress
+from experiments.command import main, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ Result = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(TimingOptions):
     """Time exact per-row Hessian diagonals and off-diagonal terms side by side."""
 
     width: int = 64

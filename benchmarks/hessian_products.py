@@ -23,11 +23,11 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from benchmarks.turns import MEASURED, NO_TORCH, TORCH, in_turns, ratios, seconds_beside
+from benchmarks.turns import MEASURED, NO_TORCH, TORCH, TimingOptions, in_turns, ratios, seconds_beside
 from bnjax.curvature import along_gradient, batch_loss, hessian_vector_product, linearized_gradient
 from bnjax.models import VGGA, LeNet, ResNet
 from bnjax.normalizers import batch_norm
-from experiments.command import Options, main, progress
+from experiments.command import main, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(TimingOptions):
     """Time products with the Hessian of a training loss."""
 
     repeats: int = 5

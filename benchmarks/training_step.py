@@ -23,19 +23,19 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from benchmarks.turns import MEASURED, NO_TORCH, TORCH, in_turns, ratios, seconds_beside
+from benchmarks.turns import MEASURED, NO_TORCH, TORCH, TimingOptions, in_turns, ratios, seconds_beside
 from bnjax.models import VGGA, LeNet, ResNet
 from bnjax.models.flow import RealNVP, log_likelihood, negative_log_likelihood
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, initial_state, train_epoch
-from experiments.command import Options, main, progress
+from experiments.command import main, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(TimingOptions):
     """Time training steps side by side with PyTorch."""
 
     repeats: int = 5

@@ -3,9 +3,11 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from bnjax.reporting.records import Row
+from experiments.command import Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +18,19 @@ TORCH = "torch"
 NO_TORCH = "PyTorch is not installed: pip install -e '.[bench]'"
 # What `ratios` measures of a peer; nulls where there is none.
 MEASURED = ("peer_s", "ratio", "smallest_ratio", "largest_ratio")
+
+
+@dataclass(frozen=True)
+class TimingOptions(Options):
+    """The options of a benchmark beside another library, on one device."""
+
+    def __post_init__(self) -> None:
+        """Check that it is one device."""
+        super().__post_init__()
+        if self.devices > 1:
+            raise ValueError(
+                f"--devices needs to be 1 beside another library, got {self.devices}; benchmarks.scaling times several"
+            )
 
 
 def in_turns(

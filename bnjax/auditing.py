@@ -22,6 +22,7 @@ from bnjax.derivatives.heads import Head, LogitsHead, as_pytree
 from bnjax.derivatives.norms import norms
 from bnjax.derivatives.terms import PARTS, RowHeads, Terms
 from bnjax.derivatives.transport import pull_back
+from bnjax.devices import automatic
 from bnjax.models.dependence import dependence
 from bnjax.models.given import as_linen, explained
 from bnjax.models.held import Held
@@ -126,6 +127,7 @@ def audit(
     inputs = as_inputs(inputs)
     model, variables = as_linen(model, variables, inputs, apply_kwargs or {}, rngs)
     application = as_application(model, layer, apply_kwargs or {})
+    variables = jax.tree.map(automatic, variables)
     rows = len(jax.tree.leaves(inputs)[0])
     row_arguments = as_row_arguments(row_arguments, rows)
     check_signature(loss, len(row_arguments))

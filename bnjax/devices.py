@@ -71,6 +71,19 @@ def replicated(tree: Any, mesh: Mesh | None) -> Any:
     return _put(tree, mesh, PartitionSpec())
 
 
+def automatic(value: Any) -> Any:
+    """Return an array on the devices where it is, along axes of which XLA decides what lies where; others as they are.
+
+    The axes of `jax.make_mesh` are explicit: there many operations ask where their result is to lie.
+    """
+    sharding = None if isinstance(value, Tracer) else getattr(value, "sharding", None)
+    if not isinstance(sharding, NamedSharding) or AxisType.Explicit not in sharding.mesh.axis_types:
+        return value
+    names = sharding.mesh.axis_names
+    mesh = Mesh(sharding.mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+    return jax.device_put(value, NamedSharding(mesh, sharding.spec))
+
+
 def check_rows_divide(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> None:
     """Raise ValueError unless all arrays of a tree have rows that divide evenly over the devices of a mesh."""
     for leaf in jax.tree.leaves(tree):

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.derivatives.heads import LogitsHead, as_pytree
 from bnjax.derivatives.terms import RowHeads
+from bnjax.devices import automatic
 from bnjax.normalizers.moments import statistics_dtype
 from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats, first_true, is_concrete
 
@@ -95,7 +96,9 @@ def pose(
     row_arguments = as_row_arguments(row_arguments, len(x))
     check_signature(loss, len(row_arguments))
     center = _center(expansion_point, x)
-    problem = Problem(as_pytree(loss), x, row_arguments, params, stats, key, center, normalizer)
+    problem = Problem(
+        jax.tree.map(automatic, as_pytree(loss)), x, row_arguments, params, stats, key, center, normalizer
+    )
     _check_loss(problem)
     return problem
 
@@ -111,7 +114,7 @@ def as_array(value: Any, what: str) -> Array:
     try:
         if value is None or np.ma.isMaskedArray(value):
             raise TypeError("there is no array of numbers in it")
-        return jnp.asarray(value)
+        return automatic(jnp.asarray(value))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{what} needs to be an array of numbers, got {type(value).__name__}: {error}") from None
 

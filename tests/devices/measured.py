@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import bnjax
 from bnjax.curvature import batch_loss, linearized_gradient
@@ -139,6 +139,8 @@ def main(folder: Path, *process: str) -> None:
         mesh = row_mesh()
         save(folder / "one.npz", measurements((jnp.asarray(IMAGES), jnp.asarray(LABELS)), None), None)
         calls = measurements(over_rows((IMAGES, LABELS), mesh), mesh) | refusals_of_uneven_rows(mesh)
+        explicit = jax.device_put(IMAGES, NamedSharding(jax.make_mesh((DEVICES,), ("rows",)), PartitionSpec("rows")))
+        calls["blocking of explicit axes"] = lambda: bnjax.blocking(loss, batch_norm(), explicit, LABELS).total_gradient
         save(folder / "eight.npz", calls, mesh)
         return
     number, port = map(int, process)

@@ -81,3 +81,8 @@ def test_rows_that_do_not_divide_are_refused_with_the_remedy(what, measured):
 @pytest.mark.parametrize(("place", "devices"), [("one", 1), ("eight", 8), ("two-0", 2), ("two-1", 2)])
 def test_what_belongs_to_a_row_stays_where_the_row_is(name, place, devices, measured):
     assert measured[place][f"pieces of {name}"] == devices
+
+
+def test_rows_on_a_mesh_of_explicit_axes_give_the_numbers_of_one_device(measured):
+    found, expected = measured["eight"]["blocking of explicit axes/"], measured["one"]["blocking/.total_gradient"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)

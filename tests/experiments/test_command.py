@@ -29,6 +29,7 @@ class Config(Options):
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise ValueError(f"rows is {self.rows}; give at least 1")
+        super().__post_init__()
 
     def smoke_sized(self) -> "Config":
         return dataclasses.replace(self, rows=2)
@@ -343,3 +344,19 @@ def test_importing_an_experiment_computes_nothing(folder):
         f"import jax, {', '.join(modules)}\njax.config.update('jax_num_cpu_devices', 3)\nassert len(jax.devices()) == 3"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "3"], "--rows needs to be a multiple of the 3 --devices, got 64; take 66"),
+        (["--devices", "0"], "--devices needs to be at least 1, got 0"),
+        (["--devices", "1000", "--rows", "1000"], f"from 1 to {len(jax.devices())}, which JAX has on cpu"),
+    ],
+)
+def test_devices_that_are_not_there_or_do_not_divide_a_batch_are_refused(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        call(*arguments, "--output", tmp_path / "new")
+    assert exit_.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new").exists()

@@ -3,8 +3,10 @@
 import functools
 import json
 import runpy
+import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -172,6 +174,7 @@ COLUMNS = {
     "benchmarks.growth": {"path", "against", "time_exponent", "time_error", "time_counted", "memory_exponent"},
     "benchmarks.meter": {"case", "normalizers", "plain_s", "metered_s", "ratio", "asked", "difference"},
     "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
+    "benchmarks.scaling": {"case", "devices", "rows_of_each", "seconds", "speedup", "memory_mib", "formula_mib"},
 }
 
 
@@ -210,6 +213,22 @@ def test_record_says_how_it_was_made(name, smoke_run):
     assert record["config"]["smoke"] is True
     for entry in ("versions", "device", "dtype", "seed", "wall_time_s", "command"):
         assert entry in record
+
+
+@pytest.mark.parametrize("name", ["experiments.frozen_statistics", "experiments.layer_gradients"])
+def test_rows_over_two_devices_give_the_table_of_one(name, smoke_run, tmp_path):
+    command = [sys.executable, "-m", name, "--smoke", "--devices", "2", "--output", str(tmp_path)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, timeout=400)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["device"]["used"] == record["config"]["devices"] == 2
+    _, one = smoke_run(name)
+    assert one["device"]["used"] == 1
+    tolerance = {"float64": 1e-8, "float32": 1e-2}[record["dtype"]]
+    for row, expected in zip(record["results"]["table"], one["results"]["table"], strict=True):
+        assert row.keys() == expected.keys()
+        for key, value in expected.items():
+            near = pytest.approx(value, rel=tolerance, abs=1e-12) if isinstance(value, float) else value
+            assert row[key] == near, key
 
 
 @pytest.mark.parametrize("name", ["experiments.hessian_blocking"])
