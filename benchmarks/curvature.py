@@ -62,6 +62,8 @@ COLUMNS = ("case", "peer", "ours_s", "peer_s", *MEASURED[1:], "ours_mib", "peer_
 class Config(Options):
     """Time head Hessians, Hessian products and an audit side by side."""
 
+    seed: int = 1
+    """Seed of everything random; with 0, float32 decides a ReLU or a maximum of VGG-A otherwise than float64."""
     repeats: int = 5
     """Turns; each times every implementation once."""
     rows: int = 32

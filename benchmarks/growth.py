@@ -98,15 +98,15 @@ def sweeps(config: Config) -> list[Sweep]:
     if config.smoke:
         return [Sweep(LOW_RANK, ROWS, [Sizes(n, 8, 3) for n in (16, 32, 64)], 1, 1)]
     return [
-        Sweep(LOW_RANK, ROWS, [Sizes(n, 256, 10) for n in _doubled(64, 2048)], 1, 1),
-        Sweep(LOW_RANK, FEATURES, [Sizes(256, d, 10) for d in _doubled(64, 2048)], 1, 1),
-        Sweep(LOW_RANK, CLASSES, [Sizes(128, 256, k) for k in _doubled(16, 512)], 2, 2),
-        Sweep(GENERAL, ROWS, [Sizes(n, 128, 10) for n in _doubled(64, 2048)], 1, 1),
-        Sweep(GENERAL, FEATURES, [Sizes(16, d, 10) for d in _doubled(64, 2048)], 2, 1),
-        Sweep(GENERAL, CLASSES, [Sizes(32, 64, k) for k in _doubled(64, 2048)], 1, 1),
-        Sweep(LOW_RANK, ORDERS, [Sizes(128, 1024, 10, m) for m in (2, 3, 4, 6, 8, 12)], 1, 1),
-        Sweep(TAYLOR, ORDERS, [Sizes(128, 1024, 10, m) for m in (2, 3, 4, 6, 8, 12)], 1, 1),
-        Sweep(NESTED, ORDERS, [Sizes(128, 1024, 10, m) for m in (1, 2, 3, 4, 5, 6)], 1, 1),
+        Sweep(LOW_RANK, ROWS, [Sizes(n, 256, 10) for n in _doubled(64, 1024)], 1, 1),
+        Sweep(LOW_RANK, FEATURES, [Sizes(256, d, 10) for d in _doubled(64, 1024)], 1, 1),
+        Sweep(LOW_RANK, CLASSES, [Sizes(128, 256, k) for k in _doubled(32, 512)], 2, 2),
+        Sweep(GENERAL, ROWS, [Sizes(n, 128, 10) for n in _doubled(64, 1024)], 1, 1),
+        Sweep(GENERAL, FEATURES, [Sizes(16, d, 10) for d in _doubled(64, 1024)], 2, 1),
+        Sweep(GENERAL, CLASSES, [Sizes(32, 64, k) for k in _doubled(128, 2048)], 1, 1),
+        Sweep(LOW_RANK, ORDERS, [Sizes(128, 512, 10, m) for m in (2, 3, 4, 6, 8)], 1, 1),
+        Sweep(TAYLOR, ORDERS, [Sizes(128, 512, 10, m) for m in (2, 3, 4, 6, 8)], 1, 1),
+        Sweep(NESTED, ORDERS, [Sizes(128, 512, 10, m) for m in (1, 2, 3, 4, 5)], 1, 1),
     ]
 
 
