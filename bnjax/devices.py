@@ -77,11 +77,13 @@ def automatic(value: Any) -> Any:
     The axes of `jax.make_mesh` are explicit: there many operations ask where their result is to lie.
     """
     sharding = None if isinstance(value, Tracer) else getattr(value, "sharding", None)
-    if not isinstance(sharding, NamedSharding) or AxisType.Explicit not in sharding.mesh.axis_types:
+    if not isinstance(sharding, NamedSharding):
         return value
-    names = sharding.mesh.axis_names
-    mesh = Mesh(sharding.mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
-    return jax.device_put(value, NamedSharding(mesh, sharding.spec))
+    mesh = sharding.mesh
+    if not isinstance(mesh, Mesh) or AxisType.Explicit not in mesh.axis_types:
+        return value
+    alike = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    return jax.device_put(value, NamedSharding(alike, sharding.spec))
 
 
 def check_rows_divide(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> None:
