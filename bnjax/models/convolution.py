@@ -89,8 +89,8 @@ def fastest_form(images: Sequence[int], kernel: Sequence[int], strides: int) -> 
         return native
     _, height, width, channels = images
     size, *_, features = kernel
-    if features <= 16:
-        return band
     if (size, strides) == (3, 1) and channels > 4 and height * width * channels * features >= WORTH_FILTERING:
         return winograd
+    if features <= 16:
+        return band
     return patches

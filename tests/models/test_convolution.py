@@ -106,6 +106,7 @@ def test_the_form_is_chosen_by_backend_and_shape(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     large, small = (8, 32, 32, 64), (8, 2, 2, 64)
     assert fastest_form(large, (3, 3, 64, 64), 1) is winograd
+    assert fastest_form((8, 32, 32, 16), (3, 3, 16, 16), 1) is winograd
     for images, kernel, strides in (
         (small, (3, 3, 64, 64), 1),
         (large, (3, 3, 64, 128), 2),
