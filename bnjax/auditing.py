@@ -125,9 +125,8 @@ def audit(
     if statistics == "joint" and probes is not None:
         raise ValueError("statistics='joint' is exact for the small batches that it takes, got probes; leave them out")
     inputs = as_inputs(inputs)
-    model, variables = as_linen(model, variables, inputs, apply_kwargs or {}, rngs)
+    model, variables = as_linen(model, jax.tree.map(automatic, variables), inputs, apply_kwargs or {}, rngs)
     application = as_application(model, layer, apply_kwargs or {})
-    variables = jax.tree.map(automatic, variables)
     rows = len(jax.tree.leaves(inputs)[0])
     row_arguments = as_row_arguments(row_arguments, rows)
     check_signature(loss, len(row_arguments))
