@@ -97,11 +97,12 @@ def cases(config: Config) -> dict[str, Case]:
         problem = Head(features, rows, 64, config.seed)
         named[f"head, diagonal, D = {features}"] = Case(head_diagonals, problem)
         named[f"head, product, D = {features}"] = Case(head_products, problem)
-    modes: tuple[Mode, ...] = ("running", "batch")
-    runs = [*itertools.product(("VGG-A",), modes, (1, config.vectors)), *itertools.product(("ResNet-18",), modes, (1,))]
-    for name, mode, vectors in [("MLP", "batch", 1)] if config.smoke else runs:
-        problem = Network(name, config.width, mode, config.rows, vectors, config.seed)
-        named[f"{name}, {mode} statistics, product × {vectors}"] = Case(network_products, problem)
+    vectors_of = {"MLP": (1,)} if config.smoke else {"VGG-A": (1, config.vectors), "ResNet-18": (1,)}
+    modes: tuple[Mode, ...] = ("batch",) if config.smoke else ("running", "batch")
+    for (name, counts), mode in itertools.product(vectors_of.items(), modes):
+        for vectors in counts:
+            problem = Network(name, config.width, mode, config.rows, vectors, config.seed)
+            named[f"{name}, {mode} statistics, product × {vectors}"] = Case(network_products, problem)
     for name, number in [("MLP", 0)] if config.smoke else [("VGG-A", 3), ("VGG-A", 5)]:
         problem = Inside(name, number, max(1, config.width // 2), config.rows, config.seed)
         named[f"inside of {name}, normalizer {number}"] = Case(inside, problem)

@@ -203,14 +203,13 @@ def _program(config: Config, path: str, sizes: Sizes) -> tuple[Callable[[], Any]
 
     def report(weights: tuple[Array, Array], x: Array, labels: Array) -> Any:
         head = bnjax.cross_entropy_head(Partial(partial(_logits, ACTIVATIONS[path]), weights))
-        options = {"expansion_point": 0.5}
         if sizes.orders:
-            return bnjax.spectrum(head, batch_norm(), x, labels, max_order=sizes.orders, **options)
-        return bnjax.blocking(head, batch_norm(), x, labels, **options)
+            return bnjax.spectrum(head, batch_norm(), x, labels, max_order=sizes.orders, expansion_point=0.5)
+        return bnjax.blocking(head, batch_norm(), x, labels, expansion_point=0.5)
 
     compiled = jax.jit(report).lower(weights, x, labels).compile()
-    mib = compiled.memory_analysis().temp_size_in_bytes / 2**20
-    return lambda: jax.block_until_ready(compiled(weights, x, labels)), mib
+    planned: Any = compiled.memory_analysis()
+    return lambda: jax.block_until_ready(compiled(weights, x, labels)), planned.temp_size_in_bytes / 2**20
 
 
 def _logits(activation: Callable[[Array], Array], weights: tuple[Array, Array], row: Array) -> Array:

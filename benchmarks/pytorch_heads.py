@@ -55,15 +55,16 @@ def backpack_head_diagonals(problem: Head) -> Implementation:
     from backpack import backpack, extend
     from backpack.extensions import BatchDiagHessian
 
-    model, loss = extend(_sequential(problem)), extend(nn.CrossEntropyLoss(reduction="sum"))
-    bias = model[0].bias.requires_grad_()
+    model, loss = _sequential(problem), extend(nn.CrossEntropyLoss(reduction="sum"))
+    bias: Any = model[0].bias.requires_grad_()
+    extended = extend(model)
     # BackPACK's hooks see only what inputs with gradients reach.
     inputs, labels = torch.from_numpy(problem.inputs()).requires_grad_(), torch.from_numpy(problem.labels())
 
     def call() -> Tensor:
         bias.grad = None
         with backpack(BatchDiagHessian()):
-            loss(model(inputs), labels).backward()
+            loss(extended(inputs), labels).backward()
         return bias.diag_h_batch
 
     return Implementation(call, _one_array)

@@ -107,7 +107,8 @@ def torch_func_inside(problem: Inside) -> Implementation:
     @torch.no_grad()
     def call() -> Tensor:
         hold_statistics(module, images)
-        standardized, transpose = vjp(standardize, trunk(images))
+        passed: Any = vjp(standardize, trunk(images))
+        standardized, transpose = passed
         by_row = vmap(terms, out_dims=1)(standardized, labels)
         return torch.stack([transpose(term)[0] for term in by_row])
 

@@ -11,8 +11,8 @@ from flax import linen as nn
 from bnjax.models import Convolution, Normalization
 from bnjax.models.interception import apply_around
 
-LAYERS = (Convolution, nn.Dense, Normalization)
-NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
+LAYERS: tuple[Any, ...] = (Convolution, nn.Dense, Normalization)
+NORMS: tuple[Any, ...] = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 PYTORCH_LAYERS = (torch.nn.Conv2d, torch.nn.Linear, *NORMS)
 Path = tuple[str, ...]
 
@@ -60,7 +60,7 @@ def arrays_in_order(params: Mapping[str, Any], paths: Sequence[Path]) -> list[np
 
 def transfer(variables: Mapping[str, Any], paths: Sequence[Path], layers: Sequence[Any]) -> None:
     """Copy parameters and running statistics into the layers."""
-    pairs = list(zip(parameters_in_order(layers), arrays_in_order(variables["params"], paths), strict=True))
+    pairs: list[Any] = list(zip(parameters_in_order(layers), arrays_in_order(variables["params"], paths), strict=True))
     for path, layer in zip(paths, layers, strict=True):
         if isinstance(layer, NORMS):
             stats = at(variables["batch_stats"], path)
