@@ -7,6 +7,7 @@ not: `‖G‖² = E[(‖Σ_s G_s‖² - Σ_s ‖G_s‖²) / (k(k-1))]`. The spre
 from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from scipy.special import stdtrit
@@ -18,9 +19,18 @@ from bnjax.parts import Part
 from bnjax.problem import Problem
 
 CONFIDENCE = 0.95
-# The parts of `TERM_PARTS` that are estimated, and what each consists of: of the whole field and of the shared one.
+# The parts of `TERM_PARTS` that are estimated.
 ESTIMATED = slice(TERM_PARTS.index(("diagonal", "total")), TERM_PARTS.index(("off_diagonal", "individual")) + 1)
-TOTAL_SHARED_INDIVIDUAL = ((1.0, 0.0), (0.0, 1.0), (1.0, -1.0))
+# What a sample of each consists of: the diagonal's own, of the total and of the shared part, and the whole of second
+# order, likewise. The off-diagonal is the whole less the diagonal.
+MADE_OF = (
+    (1.0, 0.0, 0.0, 0.0),
+    (0.0, 1.0, 0.0, 0.0),
+    (1.0, -1.0, 0.0, 0.0),
+    (-1.0, 0.0, 1.0, 0.0),
+    (0.0, -1.0, 0.0, 1.0),
+    (-1.0, 1.0, 1.0, -1.0),
+)
 
 
 class SquaredNorms(NamedTuple):
@@ -105,11 +115,18 @@ def _squared_norms(fields: Float[Array, "fields n ..."]) -> SquaredNorms:
     fields = fields.astype(statistics_dtype(fields.dtype))
     largest = jnp.max(jnp.abs(fields))
     unit = jnp.where(largest > 0, largest, 1.0)
-    flat = (fields / unit).reshape(len(fields), -1)
-    products = jnp.matmul(flat, flat.T, precision="highest")
-    made_of = _made_of(len(fields) // 2 - 1, fields.dtype)
-    pairs = jnp.einsum("psf,fg,ptg->pst", made_of, products, made_of, precision="highest")
-    count = pairs.shape[-1]
+    fields = (fields / unit).reshape(len(fields), -1)
+    count = len(fields) // 2 - 1
+    total, shared, second, second_shared = jnp.split(fields, (count, 2 * count, 2 * count + 1))
+
+    # A sample is put together before it is squared: of squares a difference would lose twice the digits.
+    def products(made_of: Float[Array, " 4"]) -> Float[Array, "k k"]:
+        samples = sum(
+            weight * field for weight, field in zip(made_of, (total, shared, second, second_shared), strict=True)
+        )
+        return jnp.matmul(samples, samples.T, precision="highest")
+
+    pairs = jax.lax.map(products, jnp.array(MADE_OF, fields.dtype))
     own = jnp.diagonal(pairs, axis1=1, axis2=2)
     whole, of_row, of_own = jnp.sum(pairs, axis=(1, 2)), jnp.sum(pairs, axis=2), jnp.sum(own, axis=1)
     without = (whole - of_own)[:, None] - 2 * (of_row - own)
@@ -119,18 +136,6 @@ def _squared_norms(fields: Float[Array, "fields n ..."]) -> SquaredNorms:
         without=without / ((count - 1) * (count - 2)),
         of_samples=of_own / count,
     )
-
-
-def _made_of(count: int, dtype: jnp.dtype) -> Float[Array, "p k fields"]:
-    """Return how much of each field is in each sample of each estimated part.
-
-    The diagonal consists of its samples, the off-diagonal of the whole of second order less these.
-    """
-    parts = jnp.array(TOTAL_SHARED_INDIVIDUAL, dtype)
-    of_samples = jnp.einsum("pf,st->psft", parts, jnp.eye(count, dtype=dtype)).reshape(len(parts), count, -1)
-    of_second = jnp.broadcast_to(parts[:, None], (len(parts), count, 2))
-    diagonal = jnp.concatenate([of_samples, 0 * of_second], axis=2)
-    return jnp.concatenate([diagonal, jnp.concatenate([-of_samples, of_second], axis=2)])
 
 
 def _deviation(without: Float[Array, "p k"]) -> Float[Array, " p"]:

@@ -67,6 +67,36 @@ def test_an_interval_holds_the_exact_survival_as_often_as_it_says(exact, drawn, 
     assert jnp.mean(told) >= (0.1 if key == ("diagonal", "individual") else 0.99)
 
 
+def test_of_three_products_the_interval_is_as_wide_as_student_says(exact):
+    drawn = jax.jit(jax.vmap(lambda key: parts(Probes(3, key))))(jax.random.split(KEY, DRAWS))
+    for key in (("diagonal", "total"), ("off_diagonal", "total")):
+        index = TERM_PARTS.index(key)
+        low, high = jnp.moveaxis(drawn.survival_interval[:, index], -1, 0)
+        covered = jnp.mean((low <= exact.survival[index]) & (exact.survival[index] <= high))
+        assert covered >= 0.95 - 4 * (0.95 * 0.05 / DRAWS) ** 0.5
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-6])
+def test_of_a_nearly_diagonal_hessian_in_float32_the_rest_is_estimated_or_said_to_be_zero(size):
+    def report(dtype, probes):
+        coupling = jnp.asarray(WIDE @ WIDE.T, dtype)[:6, :6]
+        coupling -= jnp.diag(jnp.diag(coupling))
+
+        def loss(row, weights):
+            return jnp.sum(jnp.cosh(row) * (1 + weights**2)) + size * (row @ (coupling * weights) @ row)
+
+        weights = jnp.asarray(features((8, 6), seed=1), dtype)
+        options = {"expansion_point": 0.2, "probes": probes}
+        return bnjax.blocking(loss, batch_norm(), jnp.asarray(features((8, 6)), dtype), weights, **options)
+
+    expected = parts_of(report(jnp.float64, None))
+    for part, found in parts_of(report(jnp.float32, Probes(32, KEY))).items():
+        if part[0] == "off_diagonal":
+            low, high = found.survival_interval
+            zero_to_rounding = jnp.isnan(found.survival) & (found.gradient_norm_output < 1e-4)
+            assert zero_to_rounding if size == 1e-6 else low - 0.1 <= expected[part].survival <= high + 0.1
+
+
 def assert_mean(samples, expected):
     """The mean of independent samples is the expected to five of its deviations."""
     error = jnp.std(samples, axis=0) / len(samples) ** 0.5
