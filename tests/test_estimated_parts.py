@@ -76,7 +76,7 @@ def test_of_three_products_the_interval_is_as_wide_as_student_says(exact):
         assert covered >= 0.95 - 4 * (0.95 * 0.05 / DRAWS) ** 0.5
 
 
-@pytest.mark.parametrize("size", [1e-4, 1e-6])
+@pytest.mark.parametrize("size", [3e-5, 1e-7])
 def test_of_a_nearly_diagonal_hessian_in_float32_the_rest_is_estimated_or_said_to_be_zero(size):
     def report(dtype, probes):
         coupling = jnp.asarray(WIDE @ WIDE.T, dtype)[:6, :6]
@@ -92,9 +92,11 @@ def test_of_a_nearly_diagonal_hessian_in_float32_the_rest_is_estimated_or_said_t
     expected = parts_of(report(jnp.float64, None))
     for part, found in parts_of(report(jnp.float32, Probes(32, KEY))).items():
         if part[0] == "off_diagonal":
+            assert found.survival_interval is not None
             low, high = found.survival_interval
             zero_to_rounding = jnp.isnan(found.survival) & (found.gradient_norm_output < 1e-4)
-            assert zero_to_rounding if size == 1e-6 else low - 0.1 <= expected[part].survival <= high + 0.1
+            covers = low - 0.1 <= expected[part].survival <= high + 0.1
+            assert zero_to_rounding or (covers and size == 3e-5)
 
 
 def assert_mean(samples, expected):
