@@ -7,11 +7,8 @@
 Any linen module class, or a function that makes a linen module, is trained for a moment, or read with `--variables`.
 Then `bnjax.audit` takes every normalizer of it in turn, or those of `--layers`: of the loss's Taylor terms at the
 normalizer's output, how much gets back through it, as a whole, of what all rows share and of what is individual? The
-derivatives are exact, in float64, with the statistics of one batch and dropout as drawn from the seed. Before the
-training the same is done once, and what can't be audited is refused.
-
-The check: at every layer's input the terms' gradients add up to that of `jax.grad` through flax alone, but for what is
-held (`gradient_error`, docs/theory.md, inside a model).
+derivatives are exact (but for `--probes`), in float64, with the statistics of one batch and dropout as drawn from the
+seed. Before the training the same is done once, epoch 0, and what can't be audited is refused.
 """
 
 import dataclasses
@@ -19,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,27 +25,32 @@ from jaxtyping import Array
 
 import bnjax
 from bnjax.data import random_batches
+from bnjax.derivatives.estimated_diagonal import FEWEST_PROBES
 from bnjax.derivatives.terms import TERMS
+from experiments.audit_figures import figures
 from experiments.command import main, progress
 from experiments.networks import ImageOptions
 from experiments.own_files import Rows, own_rows, own_variables
 from experiments.own_model import OwnModel, called_shapes, check_classes, own_model, streams
 from experiments.own_training import trained
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 # What rounding may leave of zero is ε to this power: a quarter of the digits is for sums and derivatives.
 DIGITS = 0.75
-# What is drawn as zero.
-ROUNDING = 1e-15
 
 
 @dataclass(frozen=True)
 class Config(ImageOptions):
-    """Audit every normalizer of a model of your own: which terms of the loss get back through it?"""
+    """Audit every normalizer of a model of your own: which terms of the loss get back through it?
 
-    least: ClassVar[Mapping[str, int]] = {"seed": 0, "rows": 3, "epochs": 0}
+    The printed table holds the survivals after training. table.csv (terms), layers.csv (layers) and trunk.csv
+    (parameters before a layer) also hold those before it, epoch 0. Random keys of every name that the model asks for,
+    such as dropout or drop_path, come from --seed. An nnx model is audited from Python, by bnjax.audit.
+
+    The check: at every layer's input the terms' gradients add up to that of jax.grad through flax alone, but for what
+    is held (gradient_error); of layers.csv, difference, relative to the terms, is at most rounding.
+    """
+
+    least: ClassVar[Mapping[str, int]] = {"seed": 0, "rows": 3, "epochs": 0, "probes": FEWEST_PROBES}
 
     model: str = "experiments.networks:network"
     """A linen module class, or a function that makes one, package.module:name; a small network if not given."""
@@ -73,11 +75,15 @@ class Config(ImageOptions):
     learning_rate: float = 1e-3
     """Learning rate of Adam."""
     rows: int = 16
-    """Rows of the audited batch."""
+    """Rows of the audited batch, drawn from the seed: of the inputs, trained on as well, or of the test images."""
     statistics: Literal["held", "joint"] = "held"
     """What other normalizers' statistics do when a row changes: held, or joint for a small batch as a whole."""
     trunk_gradients: bool = False
     """Also carry every term's gradient on to the parameters before the layer."""
+    row_chunk: int | None = 32
+    """Rows that go through what is behind the layer at once; memory is in proportion to them."""
+    probes: int | None = None
+    """Estimate diagonal and off_diagonal from so many Hessian products a row (GELU, wide layers), or exactly."""
     expansion_point: float = 0.5
     """The point that the loss is expanded at, in standardized coordinates; at 0 a ReLU right behind has its kink."""
 
@@ -101,7 +107,7 @@ class Batch(NamedTuple):
     Attributes:
         inputs: one entry a row.
         labels: one entry a row.
-        rngs: the keys of dropout and noise.
+        rngs: the model's random keys.
     """
 
     inputs: Array
@@ -133,10 +139,13 @@ def run(config: Config) -> dict[str, Any]:
         variables, losses = trained(model, variables, train_data, **numbers)
         measured[config.epochs] = _audited(config, model, layers, variables, batch)
     return {
-        "table": [{"epoch": epoch, **row} for epoch, (table, _) in measured.items() for row in table],
-        "layers": [{"epoch": epoch, **row} for epoch, (_, checks) in measured.items() for row in checks],
+        **{
+            name: [{"epoch": epoch, **row} for epoch, tables in measured.items() for row in tables[name]]
+            for name in ("table", "layers", "trunk")
+        },
         "training": [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, start=1)],
         "data": data.name,
+        "training_data": train_data.name,
     }
 
 
@@ -152,20 +161,31 @@ def _layers(config: Config, paths: list[str]) -> tuple[str, ...]:
 
 def _audited(
     config: Config, model: OwnModel, layers: tuple[str, ...], variables: dict[str, Any], batch: Batch
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return the rows of all layers' terms, and a row for each layer with what its terms leave of `jax.grad`."""
+) -> dict[str, list[dict[str, Any]]]:
+    """Return tables of all layers' terms, of what they leave of `jax.grad`, and of what reaches which parameters."""
     variables, batch = _double((variables, batch))
     options = {"loss": model.loss, "apply_kwargs": dict(model.options), "rngs": batch.rngs}
-    options |= {name: getattr(config, name) for name in ("statistics", "trunk_gradients", "expansion_point")}
+    kept = ("statistics", "trunk_gradients", "expansion_point", "row_chunk")
+    options |= {name: getattr(config, name) for name in kept}
+    if config.probes is not None:
+        options["probes"] = bnjax.Probes(config.probes, jax.random.key(config.seed))
     reports = {
         layer: bnjax.audit(model.module, variables, batch.inputs, batch.labels, layer=layer, **options)
         for layer in progress(layers, "auditing")
     }
     zeros = {layer: jnp.zeros_like(report.total_gradient) for layer, report in reports.items()}
     actual = _gradients(model, variables, batch, zeros)
-    numbered = list(enumerate(reports.items(), start=1))
-    table = [{"number": number, **_filled(row)} for number, (_, report) in numbered for row in report.to_rows()]
-    return table, [{"number": number, **_check(report, actual[layer])} for number, (layer, report) in numbered]
+    tables = {
+        "table": lambda report: map(_filled, report.to_rows()),
+        "layers": lambda report: [_check(report, actual[report.layer])],
+        "trunk": _reaching,
+    }
+    return {
+        name: [
+            {"number": number, **row} for number, report in enumerate(reports.values(), start=1) for row in of(report)
+        ]
+        for name, of in tables.items()
+    }
 
 
 def _filled(row: dict[str, Any]) -> dict[str, Any]:
@@ -173,10 +193,19 @@ def _filled(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None or name == "survival"}
 
 
+def _reaching(report: bnjax.AuditReport) -> list[dict[str, Any]]:
+    """Return a row for each term and parameter before a layer, with the norm of the gradient that arrives there."""
+    return [
+        {"layer": report.layer, "term": term, "parameter": path, "gradient_norm": float(jnp.linalg.norm(gradient))}
+        for term, gradients in (report.trunk_gradients or {}).items()
+        for path, gradient in gradients.items()
+    ]
+
+
 def _check(report: bnjax.AuditReport, actual: Array) -> dict[str, Any]:
     """Return what a layer's terms leave of the actual gradient at its input, and what of it is not due to what is held.
 
-    `difference` is relative to the terms, which may cancel.
+    `difference` is relative to the terms, which may cancel; `rounding` is what it may be.
     """
     arriving = [np.asarray(part.input_gradient, float) for part in report.terms.values()]
     whole, size = np.asarray(actual, float), sum(map(np.linalg.norm, arriving))
@@ -223,7 +252,7 @@ def _double(tree: Any) -> Any:
 
 
 def failures(results: dict[str, Any]) -> list[str]:
-    """Return the layers at which the terms do not add up to the gradient."""
+    """Return the layers at which the terms do not add up to the gradient: where `difference` exceeds `rounding`."""
     return [
         f"{row['layer']}, epoch {row['epoch']}: the terms' sum and jax.grad differ by {row['difference']:.2g} of the "
         f"terms, more than rounding ({row['rounding']:.2g})"
@@ -233,64 +262,19 @@ def failures(results: dict[str, Any]) -> list[str]:
 
 
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the survival of every layer's terms after training, a column a part, and what is held."""
+    """Return the survival of every layer's terms after training, a column a part, and for how many layers is held."""
     last = max(row["epoch"] for row in results["layers"])
     lines = []
     for layer in (row for row in results["layers"] if row["epoch"] == last):
+        place = {"layer": layer["layer"], "epoch": last}
         own = [row for row in results["table"] if (row["epoch"], row["layer"]) == (last, layer["layer"])]
         for term in TERMS:
-            parts = {f"survival, {row['part']}": row["survival"] for row in own if row["term"] == term}
-            lines.append({"layer": layer["layer"], "term": term, **parts})
-        behind = "live" if layer["statistics"] == "joint" else layer["held"] and f"held: {layer['held']}"
-        whole = {"survival, total": layer["survival"], "statistics behind it": behind or "none"}
-        lines.append({"layer": layer["layer"], "term": "(all)", **whole, "gradient_error": layer["gradient_error"]})
+            parts = {row["part"]: row["survival"] for row in own if row["term"] == term}
+            lines.append({**place, "survival of": term, **parts})
+        held = len(layer["held"].split(", ")) if layer["held"] else 0
+        whole = {"total": layer["survival"], "held": held, "gradient_error": layer["gradient_error"]}
+        lines.append({**place, "survival of": "all four", **whole})
     return lines
-
-
-def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
-    """Draw what survives of every term, layer by layer, and what of it reaches the trunk's parameters."""
-    from bnjax.reporting.figures import lines
-
-    last = max(row["epoch"] for row in results["table"])
-    rows = [row for row in results["table"] if row["epoch"] == last]
-    names = list(dict.fromkeys(row["layer"] for row in rows))
-    few = names if len(names) <= 4 else [names[0], "…", names[-1]]
-    caption = (
-        f"{config['model']} {config['model_options']}; {results['data']}; {config['rows']} rows; {last} epochs, "
-        f"seed {config['seed']}; statistics {config['statistics']}; float64; "
-        f"normalizers 1–{len(names)}: {', '.join(few)}"
-    )
-    place = "normalizer, from the input on"
-    drawn = {
-        "survival": lines(
-            rows,
-            x="number",
-            y="survival",
-            series="term",
-            panels="part",
-            log_y=True,
-            floor=ROUNDING,
-            x_label=place,
-            y_label="survival, ‖S Jᵀ G‖ / ‖G‖",
-            title="What gets back through each normalizer",
-            caption=caption,
-        )
-    }
-    reaching = [row for row in rows if "trunk_gradient_norm" in row]
-    if reaching:
-        drawn["trunk_gradients"] = lines(
-            reaching,
-            x="number",
-            y="trunk_gradient_norm",
-            series="term",
-            log_y=True,
-            floor=ROUNDING,
-            x_label=place,
-            y_label="‖gradient‖ of the parameters before it",
-            title="What of each term reaches the layers before",
-            caption=caption,
-        )
-    return drawn
 
 
 if __name__ == "__main__":

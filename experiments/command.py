@@ -97,13 +97,14 @@ class Options:
         last = self.seed + getattr(self, "seeds", 1) - 1
         if last >= 2**32:
             raise ValueError(f"--seed needs to be below 2**32, and so every further seed, got {self.seed} to {last}")
-        for name in self.counts_of_rows:
-            if rows := getattr(self, name, 0) % self.devices:
-                above = getattr(self, name) - rows + self.devices
-                raise ValueError(
-                    f"--{name.replace('_', '-')} needs to be a multiple of the {self.devices} --devices, got "
-                    f"{getattr(self, name)}; take {above}, or fewer devices"
-                )
+        counts = {name.replace("_", "-"): getattr(self, name, 0) for name in self.counts_of_rows}
+        uneven = {name: count for name, count in counts.items() if count % self.devices}
+        if uneven:
+            above = [f"--{name} {count + -count % self.devices}" for name, count in uneven.items()]
+            raise ValueError(
+                f"--devices {self.devices} needs a multiple of it for --{' and --'.join(uneven)}, got "
+                f"{' and '.join(map(str, uneven.values()))}; take {' '.join(above)}, or fewer devices"
+            )
 
     @property
     def mesh(self) -> Mesh | None:
@@ -212,7 +213,7 @@ def main(
         _exit(130, f"interrupted: no result.json was written{goes_on}")
     # The last two: a loss that is not finite, memory that does not suffice.
     except (ValueError, TypeError, OSError, ArithmeticError, jax.errors.JaxRuntimeError) as error:
-        _exit(2, f"error: {error} {_place(error)}")
+        _exit(2, f"error: {error}{_place(error)}")
     finally:
         if made and directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
@@ -364,10 +365,12 @@ def _print_results(
 
 
 def _place(error: BaseException) -> str:
-    """Says where an error was raised, since its traceback is not shown."""
+    """Says where an error came up, since its traceback is not shown; what is raised on purpose says what to do."""
     frames = traceback.extract_tb(error.__traceback__)
     frame = [frame for frame in frames if "site-packages" not in frame.filename][-1]
-    return f"({Path(frame.filename).name}:{frame.lineno}, in {frame.name})"
+    if frame is frames[-1] and (frame.line or "").startswith("raise "):
+        return ""
+    return f" ({Path(frame.filename).name}:{frame.lineno}, in {frame.name})"
 
 
 def _exit(status: int, message: str) -> NoReturn:

@@ -35,6 +35,8 @@ LOSSES: dict[str, Callable[..., Array]] = {
     "squared": squared,
 }
 
+EXAMPLES = {"--model-options": '{"features": 32}', "--call-options": '{"train": true}'}
+
 
 class OwnModel(NamedTuple):
     """A model as it is called in training, with its loss; hashable, so that equal ones compile once.
@@ -51,9 +53,8 @@ class OwnModel(NamedTuple):
 
     def init(self, key: Array, inputs: Array) -> dict[str, Any]:
         """Return variables at random."""
-        params_key, key = jax.random.split(key)
         init: Any = self.module.init
-        return unfreeze(init({"params": params_key, **streams(key)}, inputs, **dict(self.options)))
+        return unfreeze(init(streams(key), inputs, **dict(self.options)))
 
     def outputs(self, variables: Any, inputs: Array, rngs: Any, around: Around | None = None) -> tuple[Any, Any]:
         """Return the outputs and the changed statistics, with `around` in place of the calls of its modules."""
@@ -76,8 +77,8 @@ class OwnModel(NamedTuple):
 
 
 def streams(key: Array) -> dict[str, Array]:
-    """Return the keys of dropout and noise."""
-    return dict(zip(("dropout", "noise"), jax.random.split(key), strict=True))
+    """Return the keys of dropout and noise, and as `params` the one that flax takes for every other name."""
+    return dict(zip(("dropout", "noise", "params"), jax.random.split(key, 3), strict=True))
 
 
 def own_model(model: str, model_options: str, call_options: str, loss: str) -> OwnModel:
@@ -112,7 +113,8 @@ def called_shapes(model: OwnModel, key: Array, inputs: Array) -> dict[str, Any]:
     except Exception as error:
         raise ValueError(
             f"--model can't be called on inputs of shape {inputs.shape} and {inputs.dtype} with --call-options "
-            f"{dict(model.options)}: {_said(error)}"
+            f"{dict(model.options)}: {_said(error)}; what else it is called with in training goes to --call-options, "
+            f"such as '{EXAMPLES['--call-options']}'"
         ) from error
     return variables
 
@@ -140,8 +142,8 @@ def check_classes(model: OwnModel, variables: Any, inputs: Array, labels: np.nda
 def _named(option: str, name: str, further: str = "") -> Any:
     """Return what `package.module:name` names."""
     module, separator, attribute = name.partition(":")
-    if not (module and separator and attribute):
-        raise ValueError(f"{option} needs {further}package.module:name, got {name!r}")
+    if not (module and separator and attribute) or "/" in module or module.endswith(".py"):
+        raise ValueError(f"{option} needs {further}package.module:name, without a path or .py, got {name!r}")
     try:
         return getattr(import_module(module), attribute)
     except Exception as error:
@@ -153,12 +155,13 @@ def _named(option: str, name: str, further: str = "") -> Any:
 
 def _options(option: str, text: str) -> dict[str, Any]:
     """Return a JSON object with tuples in place of lists, which are not hashable."""
+    wanted = f"{option} needs a JSON object such as '{EXAMPLES[option]}', got {text!r}"
     try:
         options = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{option} needs a JSON object such as '{{\"width\": 32}}', got {text!r}: {error}") from None
+        raise ValueError(f"{wanted}: {error}") from None
     if not isinstance(options, dict):
-        raise ValueError(f"{option} needs a JSON object such as '{{\"width\": 32}}', got {text!r}")
+        raise ValueError(wanted)
     return {name: _hashable(value) for name, value in options.items()}
 
 

@@ -36,7 +36,7 @@ class Net(nn.Module):
     @nn.compact
     def __call__(self, x, train: bool = False):
         x = nn.BatchNorm(use_running_average=not train, name="norm")(nn.Dense(self.features, name="below")(x))
-        x = nn.Dropout(self.rate, deterministic=not train)(nn.tanh(x))
+        x = nn.Dropout(self.rate, deterministic=not train, rng_collection="drop_path")(nn.tanh(x))
         return nn.Dense(3, name="last")(nn.LayerNorm(name="last_norm")(x))
 
 
@@ -90,7 +90,11 @@ REFUSED = {
         r"absent_nets:Net can't be imported: ModuleNotFound.*PYTHONPATH",
     ),
     "no such class": (["--model", "own_nets:Absent"], "own_nets:Absent can't be imported: AttributeError"),
-    "no colon": (["--model", "own_nets.Net"], "--model needs package.module:name, got 'own_nets.Net'"),
+    "no colon": (["--model", "own_nets.Net"], "--model needs package.module:name, .*, got 'own_nets.Net'"),
+    "a file": (
+        ["--model", "own_nets.py:Net"],
+        r"needs package.module:name, without a path or \.py, got 'own_nets.py:Net'",
+    ),
     "no function": (["--model", "own_nets:number"], "a linen module class or a function that makes one, got int"),
     "no linen module": (
         ["--model", "collections:Counter"],
@@ -106,15 +110,15 @@ REFUSED = {
     ),
     "options that are no JSON": (
         ["--model-options", "{width: 3}"],
-        r"--model-options needs a JSON object such as '\{\"wi",
+        r"--model-options needs a JSON object such as '\{\"features\"",
     ),
     "options that are a list": (
         ["--call-options", "[1]"],
-        r"--call-options needs a JSON object such as .*, got '\[1\]'",
+        r"--call-options needs a JSON object such as '\{\"train\": true\}', got '\[1\]'",
     ),
     "a flag it has not": (
         ["--call-options", '{"training": true}'],
-        r"inputs of shape \(6, 5\) and float32 with .*'training'",
+        r"inputs of shape \(6, 5\) and float32 with .*'training'.* goes to --call-options",
     ),
     "a model for other inputs": (["--model", "bnjax.models:LeNet"], r"can't be called on inputs of shape \(6, 5\)"),
     "no normalizer": (
@@ -125,7 +129,7 @@ REFUSED = {
     "running statistics": (["--call-options", "{}", "--layers", "norm"], r"'norm' .* may use running statistics"),
     "another loss": (
         ["--loss", "hinge"],
-        "--loss needs one of cross_entropy, squared, or package.module:name, got 'hinge'",
+        "--loss needs one of cross_entropy, squared, or package.module:name, .*, got 'hinge'",
     ),
     "targets of another shape": (["--loss", "squared"], r"a squared loss needs targets of the outputs' shape \(3,\)"),
     "labels of other rows": (["--inputs", "x.npy", "--labels", "few.npy"], "as many rows, got 12 and 7 rows"),
@@ -170,6 +174,7 @@ def test_bad_input_is_refused_before_the_training_and_leaves_nothing(name, folde
     complaint = capsys.readouterr().err
     assert complaint.startswith("error: ")
     assert re.search(message, complaint)
+    assert ".py:" not in complaint.replace("own_nets.py:Net", "")  # No place inside of the project.
     assert not (folder / "out").exists()
 
 
@@ -189,13 +194,15 @@ def test_a_trained_model_is_audited_at_every_normalizer(folder):
     for row in shared:
         assert (row["survival"] < 1e-12) == (row["layer"] == "norm")
     assert [row["layer"] for row in summary(results)] == ["norm"] * 5 + ["last_norm"] * 5
-    assert drawn_figures(config, results) == ["survival"]
+    assert {row["epoch"] for row in summary(results)} == {8}
+    assert results["trunk"] == []
+    assert sorted(drawn_figures(config, results)) == [f"survival_{part}" for part in ("individual", "shared", "total")]
 
 
 def drawn_figures(config, results):
-    """The names of the figures, drawn from what a record keeps."""
+    """The figures, drawn from what a record keeps."""
     plain = json.loads(json.dumps((results, dataclasses.asdict(config)), default=str))
-    return sorted(figures(*plain))
+    return figures(*plain)
 
 
 @pytest.fixture
@@ -215,7 +222,33 @@ def test_given_variables_are_audited_as_they_are(folder, variables):
     assert results["training"] == []
     assert [row["epoch"] for row in results["layers"]] == [0]
     assert_close(jnp.float32(results["layers"][0]["loss"]), expected)
-    assert drawn_figures(config, results) == ["survival", "trunk_gradients"]
+    total = {row["term"]: row["trunk_gradient_norm"] for row in results["table"] if row["part"] == "total"}
+    for term, norm in total.items():
+        own = [row for row in results["trunk"] if row["term"] == term]
+        assert {row["parameter"] for row in own} == {"below/kernel", "below/bias"}
+        assert_close(jnp.linalg.norm(jnp.array([row["gradient_norm"] for row in own])), norm)
+    drawn = drawn_figures(config, results)
+    assert "trunk_gradients" in drawn
+    for figure in drawn.values():
+        (axis,) = figure.axes
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["norm"]
+
+
+def test_the_axis_of_a_figure_fits_its_values(folder):
+    config, results = loaded(folder, rows=6, batch_size=4, epochs=0, layers=("norm",))
+    (axis,) = drawn_figures(config, results)["survival_total"].axes
+    lowest = min(row["survival"] for row in results["table"] if row["part"] == "total")
+    assert lowest / 31 < np.min(axis.get_lines()[-1].get_xdata()) < lowest / 2
+
+
+def test_probes_and_chunks_of_rows_leave_the_exact_terms_as_they_are(folder):
+    shared = {"rows": 6, "epochs": 0, "layers": ("norm",)}
+    (_, exact), (_, estimated) = loaded(folder, **shared), loaded(folder, row_chunk=2, probes=4, **shared)
+    assert failures(estimated) == []
+    for row, other in zip(exact["table"], estimated["table"], strict=True):
+        if row["term"] == "gradient":
+            assert_close(jnp.float32(row["survival"]), other["survival"])
+        assert ("survival_low" in other) == (row["term"] in ("diagonal", "off_diagonal"))
 
 
 def test_variables_are_read_from_every_kind_of_file(folder, variables):

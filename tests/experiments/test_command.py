@@ -167,8 +167,14 @@ def test_bad_input_exits_with_2_and_one_readable_line(tmp_path: Path, capsys, ki
     with pytest.raises(SystemExit, match="2"):
         call("--output", tmp_path / "new", run=refusing)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: required 2 rows, got 1 (test_command.py:")
+    assert line == "error: required 2 rows, got 1"
     assert not (tmp_path / "new").exists()
+
+
+def test_an_error_that_is_not_raised_on_purpose_says_where_it_came_up(tmp_path: Path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        call("--output", tmp_path / "new", run=lambda _: int("one"))
+    assert "(test_command.py:" in capsys.readouterr().err
 
 
 def test_a_bad_option_exits_with_2(tmp_path: Path, capsys):
@@ -312,6 +318,13 @@ def test_numbers_that_are_not_finite_or_negative_are_refused_before_anything_is_
     assert not (tmp_path / "x").exists()
 
 
+def test_all_counts_that_devices_do_not_divide_are_named_at_once():
+    with pytest.raises(
+        ValueError, match=r"for --batch-size and --rows, got 64 and 16; take --batch-size 66 --rows 18,"
+    ):
+        Batches(devices=3)
+
+
 def test_the_last_of_several_seeds_needs_to_fit():
     with pytest.raises(ValueError, match="got 4294967295 to 4294967296"):
         Rates(seed=2**32 - 1, seeds=2)
@@ -336,6 +349,16 @@ class Rates(Options):
     """Runs."""
 
 
+@dataclass(frozen=True)
+class Batches(Options):
+    """Options with two counts of rows."""
+
+    batch_size: int = 64
+    """Rows of one kind."""
+    rows: int = 16
+    """Rows of another kind."""
+
+
 @pytest.mark.parametrize("folder", ["experiments", "benchmarks"])
 def test_importing_an_experiment_computes_nothing(folder):
     names = [path.stem for path in (ROOT / folder).glob("*.py")]
@@ -349,7 +372,7 @@ def test_importing_an_experiment_computes_nothing(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--devices", "3"], "--rows needs to be a multiple of the 3 --devices, got 64; take 66"),
+        (["--devices", "3"], "--devices 3 needs a multiple of it for --rows, got 64; take --rows 66"),
         (["--devices", "0"], "--devices needs to be at least 1, got 0"),
         (["--devices", "1000", "--rows", "1000"], f"from 1 to {len(jax.devices())}, which JAX has on cpu"),
     ],
