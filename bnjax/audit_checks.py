@@ -14,6 +14,9 @@ from bnjax.models.rest import Application
 from bnjax.normalizers.normalizer import is_concrete
 from bnjax.problem import as_array
 
+# The most entries of a batch, rows times features, for which its loss is expanded as a whole.
+JOINT_LIMIT = 1024
+
 
 def as_application(model: nn.Module, layer: str, apply_kwargs: Mapping[str, Any]) -> Application:
     """Return the model as it is applied; TypeError if it can't be compiled once."""
@@ -56,9 +59,9 @@ def check_layer(recording: Recording, rows: int, layer: str) -> None:
     if not seen.error <= 1:
         raise ValueError(
             f"{layer!r} needs to be {name} with the statistics of the batch, but it returned something else, different "
-            f"by {float(seen.relative_error):.2g} of the largest entry: it may use running statistics, then pass "
-            "what the model takes for training, such as apply_kwargs={'train': True}, or set it up so (a flag of its "
-            "constructor, train() of an nnx model); or a mask"
+            f"by {float(seen.relative_error):.2g} of the largest entry. It may use running statistics, or a mask: "
+            "leave out masks, and set the model to training, by what its call takes for that, such as "
+            "apply_kwargs={'train': True}, by a flag of its constructor or, if it is one of nnx, by its train()"
         )
 
 
@@ -74,7 +77,9 @@ def check_rows(losses: Float[Array, " n"], recording: Recording) -> None:
         raise ValueError(
             f"rows are mixed: alone a row's loss differs by {error:.3g} from what it is in the batch, where the "
             f"largest is {size:.3g}. Normalizers and dropout of flax's or the library's are held, unless they are "
-            f"inside of nn.scan or nn.remat{hidden}; attention over the batch, or another normalization, can't be, "
-            "nor what use_fast_variance loses where a mean is large. Audit another layer or, for a small batch, with "
+            f"inside of nn.scan or nn.remat{hidden}. Not held is noise that the model draws itself, by make_rng in the "
+            "shape of the batch: nn.Dropout in its place is, with broadcast_dims=(1, 2, 3) where it drops a path of "
+            "images by the row. Nor are attention over the batch, another normalization, or what use_fast_variance "
+            f"loses where a mean is large: audit another layer or, up to {JOINT_LIMIT} entries of a batch there, with "
             "statistics='joint'"
         )

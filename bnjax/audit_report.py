@@ -1,11 +1,12 @@
 """What was found of the terms of a model's loss at one of its normalizers?"""
 
+import math
 from dataclasses import dataclass, field
 
 import jax
 from jaxtyping import Array, Float
 
-from bnjax.report import BlockingReport
+from bnjax.report import BlockingReport, finite_or_none
 
 
 @jax.tree_util.register_dataclass
@@ -15,7 +16,9 @@ class AuditReport(BlockingReport):
 
     Attributes:
         gradient_error: ‖`total_gradient` - actual‖ / ‖actual‖ at the normalizer's input, where the actual gradient is
-            that of the model with all statistics live. Not 0 (to rounding) where statistics are held behind the layer.
+            that of the model with all statistics live. Not 0 (to rounding) where statistics are held behind the layer:
+            with 0.1 the terms are those of a gradient that lacks a tenth of the actual one; near 1 they say little of
+            it. NaN where there is no actual gradient.
         fast_variance_error: the largest difference of what the layer returned, with the variance as `E[x²] - E[x]²`,
             from what it should, relative to the largest entry; None for a layer that takes it in two passes.
         trunk_gradients: term ↦ the gradient for every parameter that the normalizer's input depends on, by path; None
@@ -52,7 +55,7 @@ class AuditReport(BlockingReport):
             "layer": self.layer,
             "statistics": self.statistics,
             "held": list(self.held),
-            "gradient_error": float(self.gradient_error),
+            "gradient_error": finite_or_none(self.gradient_error),
             "fast_variance_error": None if fast is None else float(fast),
             **super().to_dict(),
         }
@@ -65,7 +68,8 @@ class AuditReport(BlockingReport):
         notes = [super()._caption(), self._definition()]
         if self.fast_variance_error is not None:
             notes.append(
-                f"the layer's fast variance is off by {float(self.fast_variance_error):.2g} of its largest output"
+                "the layer takes the fast variance, E[x²] - E[x]², which changes its output by "
+                f"{float(self.fast_variance_error):.2g} of the largest entry"
             )
         return "; ".join(notes)
 
@@ -74,9 +78,12 @@ class AuditReport(BlockingReport):
             return "all statistics live, expanded over the whole batch at once"
         if not self.held:
             return "nothing behind the layer takes statistics of the batch"
+        held = f"statistics of {', '.join(self.held)} behind it held"
+        if math.isnan(float(self.gradient_error)):
+            return held
         return (
-            f"statistics of {', '.join(self.held)} behind it held: the gradient at its input is "
-            f"{float(self.gradient_error):.2g} of its size off the actual one"
+            f"{held}: gradient_error {float(self.gradient_error):.2g}, how far the gradient at its input is off the "
+            "actual one, relative to that (0: not at all)"
         )
 
 

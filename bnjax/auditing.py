@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.tree_util import Partial
 from jaxtyping import Array, ArrayLike, Float
 
-from bnjax.audit_checks import as_application, as_inputs, check_layer, check_rows
+from bnjax.audit_checks import JOINT_LIMIT, as_application, as_inputs, check_layer, check_rows
 from bnjax.audit_report import AuditReport
 from bnjax.blocking import assemble, split_loss
 from bnjax.compilation import in_full_precision
@@ -30,9 +30,6 @@ from bnjax.models.recording import Recording, entering, record
 from bnjax.models.rest import Application, Call, Rest, row_output
 from bnjax.normalizers.normalizer import Normalizer
 from bnjax.problem import Problem, as_row_arguments, check_chunks, check_signature, pose, standardize
-
-# The most entries of a batch, rows times features, for which its loss is expanded as a whole.
-JOINT_LIMIT = 1024
 
 
 @in_full_precision
@@ -56,16 +53,19 @@ def audit(
     """Return which terms of `L = Σ_i loss(model(inputs)_i, …)`, a sum, get back through a normalizer inside of a model.
 
     The model is trunk → layer → rest, and the layer's statistics are those of the batch. What the rest makes of each
-    row's own inputs is the head of `bnjax.blocking`, with dropout as drawn for the batch. Where the outputs of a row
-    are one vector, no longer than what leaves the layer and piecewise linear in it, the exact low-rank path is taken.
+    row's own inputs is the head of `bnjax.blocking`, with dropout as drawn for the batch. What goes around the layer,
+    as in a residual network, is an input of the rest: survival counts what gets back through the layer alone. Where the
+    outputs of a row are one vector, no longer than what leaves the layer and piecewise linear in it, the exact low-rank
+    path is taken.
 
     Other normalizers with batch statistics mix the rows. Those before the layer, or beside it, do not vary with what
     leaves it. Those behind it do, and a definition is needed (docs/theory.md, inside a model):
 
     - `statistics="held"`: their statistics stay those of the batch. The terms add up to the gradient of that loss; the
       report names the normalizers (`held`), and by how much its gradient is off the actual one (`gradient_error`).
-    - `statistics="joint"`: the loss of all rows together is expanded, with all statistics live; `off_diagonal` holds
-      the products of two entries of one row and of two rows. Totals only; they add up to the actual gradient.
+    - `statistics="joint"`: the loss of all rows together is expanded, with all statistics live, for up to 1,024 entries
+      (rows times features) that leave the layer; `off_diagonal` holds the products of two entries of one row and of two
+      rows. Totals only; they add up to the actual gradient.
 
     Compiled once per model, loss and shapes; new variables and inputs compile nothing. It looks at values, and so
     can't be called under `jax.jit`.
@@ -88,14 +88,22 @@ def audit(
             the right ones.
         apply_kwargs: what else the model is called with, such as `{"train": True}`; hashable.
         rngs: its keys, such as `{"dropout": key}`; an nnx model has its own.
-        statistics: "held" or "joint", see above; "joint" for up to `JOINT_LIMIT` entries that leave the layer.
+        statistics: "held" or "joint", see above.
         trunk_gradients: also carry each term's gradient on, from the layer's input to the parameters before it.
-        expansion_point: as in `blocking`. Live statistics behind the layer have no spread at a point that all rows
-            share: with "joint" their derivatives there grow like 1/√ε.
-        chunk: as in `blocking`.
-        row_chunk: as in `blocking`; the report is the same for every one. On a CPU flax's own convolutions take several
-            times as long where the rows are more than these, in a loop.
-        probes: as in `blocking`, not with "joint".
+        expansion_point: c, a number or an array that broadcasts to a row, in standardized coordinates. At 0 a ReLU
+            right behind a layer whose bias is 0 is on its kink, and all is `remainder`: take 0.5. With "joint" the
+            statistics behind the layer have no spread there: their derivatives grow like 1/√ε.
+        chunk: how many Hessian columns are worked on at once, where the outputs are not piecewise linear; less needs
+            less memory and more time.
+        row_chunk: how many rows go through the rest at once, None for all; the report is the same for every one. Take
+            fewer where memory is short, all where a CPU has it: flax's own convolutions are several times slower there
+            in the loop over chunks.
+        probes: `bnjax.Probes(count, key)` estimates the diagonals of the rows' Hessians from so many products in place
+            of D columns, where the outputs are not piecewise linear; not with "joint".
+
+    Returns:
+        An `AuditReport`: `print` it; `.terms["diagonal"].shared.survival`, `.held`, `.gradient_error`,
+        `.trunk_gradients`; `.to_rows()`, `.to_dict()`, `.plot()`. `help(bnjax.AuditReport)` tells of each.
 
     Raises:
         TypeError: a model that is none of flax's or does not take the inputs, variables that are no collections,
@@ -269,8 +277,8 @@ def _trunk_gradients(
 
 @jax.jit
 def _gradient_error(problem: Problem, found: Array, output_gradient: Array) -> Float[Array, ""]:
-    """Return ‖found - actual‖ / ‖actual‖ at the input, with the actual gradient given behind the affine phase."""
+    """Return ‖found - actual‖ / ‖actual‖ at the input, NaN if that is 0; the actual gradient is given at the output."""
     at_output = problem.row_heads().slope * output_gradient
     actual = pull_back(problem.standardization, problem.x, at_output[None])
     size = norms(actual)[0]
-    return jnp.where(size > 0, norms(found - actual)[0] / jnp.where(size > 0, size, 1), 0.0)
+    return jnp.where(size > 0, norms(found - actual)[0] / jnp.where(size > 0, size, 1), jnp.nan)

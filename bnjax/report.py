@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from bnjax.derivatives.terms import TERMS
@@ -13,6 +12,12 @@ from bnjax.parts import SplitPart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+ESTIMATED_TERMS = ("diagonal", "off_diagonal")
+NOTHING_ARRIVES = (
+    "no gradient at the normalizer's output: its scale, or one behind it, may be 0, as where a residual "
+    "network starts; train first"
+)
 
 
 @jax.tree_util.register_dataclass
@@ -29,8 +34,9 @@ class BlockingReport:
         total_survival: the survival of the whole gradient.
         normalizer: the normalizer's name.
         estimated_from: from how many products with the Hessian of each row `diagonal` and `off_diagonal` are
-            estimated; None where they are exact. Their gradients are then means of samples, and add up to the exact
-            sum; norms and survivals are those without the samples' noise (`bnjax.estimated_parts`).
+            estimated; None where they are exact. All of their numbers are estimates then, and the survivals alone have
+            intervals. Values and gradients are means of samples, and add up to the exact sums; norms and survivals
+            are those without the samples' noise (`bnjax.estimated_parts`).
     """
 
     terms: dict[str, SplitPart]
@@ -42,9 +48,11 @@ class BlockingReport:
     estimated_from: int | None = field(metadata={"static": True})
 
     def to_rows(self) -> list[dict]:
-        """Return a flat row for each term and part."""
+        """Return a flat row for each term and part; where some are `estimated`, it says which."""
         return [
-            {"normalizer": self.normalizer, "term": term, **row} for term in TERMS for row in self.terms[term].to_rows()
+            {"normalizer": self.normalizer, "term": term, **self._mark(term), **row}
+            for term in TERMS
+            for row in self.terms[term].to_rows()
         ]
 
     def to_dict(self) -> dict:
@@ -55,7 +63,7 @@ class BlockingReport:
             "dtype": str(self.total_gradient.dtype),
             "loss": float(self.loss),
             "value": float(self.value),
-            "total_survival": None if jnp.isnan(self.total_survival) else float(self.total_survival),
+            "total_survival": finite_or_none(self.total_survival),
             **({} if self.estimated_from is None else {"estimated_from": self.estimated_from}),
             "table": self.to_rows(),
         }
@@ -69,7 +77,7 @@ class BlockingReport:
         from bnjax.reporting.tables import format_table
 
         return format_table(
-            [{name: row[name] for name in row if name not in ("layer", "normalizer")} for row in self.to_rows()],
+            [_printed(row) for row in self.to_rows()],
             title=f"What gets back through {self.place}",
             caption=self._caption(),
         )
@@ -85,7 +93,7 @@ class BlockingReport:
 
     def _caption(self) -> str:
         survival = float(self.total_survival)
-        survives = f"of the whole gradient survives {survival:.3g}" if survival == survival else "it has no gradient"
+        survives = f"of the whole gradient survives {survival:.3g}" if survival == survival else NOTHING_ARRIVES
         if self._is_remainder_alone():
             survives += (
                 "; all is remainder: the expansion point may lie on the head's kinks, give another expansion_point"
@@ -95,13 +103,16 @@ class BlockingReport:
             f"expansion point; {survives}{self._estimate()}"
         )
 
+    def _mark(self, term: str) -> dict[str, bool]:
+        return {} if self.estimated_from is None else {"estimated": term in ESTIMATED_TERMS}
+
     def _estimate(self) -> str:
         """Say what is not exact."""
         if self.estimated_from is None:
             return ""
         return (
-            f"; diagonal and off_diagonal estimated from {self.estimated_from} products with the Hessian of each row, "
-            "with 95 % confidence intervals of their survivals"
+            f"; {' and '.join(ESTIMATED_TERMS)}, their values and gradients too, estimated from {self.estimated_from} "
+            "products with the Hessian of each row; 95 % confidence intervals reach below and above their survivals"
         )
 
     def _is_remainder_alone(self) -> bool:
@@ -116,13 +127,29 @@ class BlockingReport:
             | {"part of the term": row["part"], "spread": _whiskers(row)}
             for row in self.to_rows()
         ]
+        has_none = math.isnan(float(self.total_survival))
         return survival_bars(
             bars,
             by="part of the term",
             title=f"What gets back through {self.place}",
             spread="spread",
-            caption=self._batch() + self._estimate(),
+            caption=self._batch() + (f"; {NOTHING_ARRIVES}" if has_none else "") + self._estimate(),
         )
+
+
+def finite_or_none(value: Array) -> float | None:
+    """Return a number as JSON can hold it: None for what does not exist."""
+    return float(value) if math.isfinite(float(value)) else None
+
+
+def _printed(row: dict) -> dict:
+    """Return a row without the title's words, its interval as what is below and above the survival.
+
+    The ends of a narrow interval read as its middle does at three digits.
+    """
+    reach = _whiskers(row) or (None, None)
+    ends = {"survival_low": ("below", reach[0]), "survival_high": ("above", reach[1])}
+    return dict(ends.get(name, (name, row[name])) for name in row if name not in ("layer", "normalizer"))
 
 
 def _whiskers(row: dict) -> tuple[float, float] | None:

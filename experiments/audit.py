@@ -209,9 +209,9 @@ def _check(report: bnjax.AuditReport, actual: Array) -> dict[str, Any]:
     """
     arriving = [np.asarray(part.input_gradient, float) for part in report.terms.values()]
     whole, size = np.asarray(actual, float), sum(map(np.linalg.norm, arriving))
-    left, held = np.linalg.norm(sum(arriving) - whole), float(report.gradient_error) * np.linalg.norm(whole)
-    fast = report.fast_variance_error
-    survival = report.to_dict()["total_survival"]
+    plain, fast = report.to_dict(), report.fast_variance_error
+    left, held = np.linalg.norm(sum(arriving) - whole), (plain["gradient_error"] or 0.0) * np.linalg.norm(whole)
+    survival = plain["total_survival"]
     return {
         "layer": report.layer,
         "normalizer": report.normalizer,
@@ -220,7 +220,7 @@ def _check(report: bnjax.AuditReport, actual: Array) -> dict[str, Any]:
         "reason": "no gradient at the output" if survival is None else "",
         "statistics": report.statistics,
         "held": ", ".join(report.held),
-        "gradient_error": float(report.gradient_error),
+        "gradient_error": plain["gradient_error"],
         **({} if fast is None else {"fast_variance_error": float(fast)}),
         "difference": float(abs(left - held) / (size or 1.0)),
         "rounding": float(jnp.finfo(report.total_gradient.dtype).eps ** DIGITS)

@@ -34,7 +34,7 @@ from bnjax.curvature import (
     trace,
 )
 from bnjax.data import Batches, LabelledImages
-from bnjax.measurements import blocked_share, internal_covariate_shift, layer_names, parameter_order
+from bnjax.measurements import BlockedShare, blocked_share, internal_covariate_shift, layer_names, parameter_order
 from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test
@@ -205,11 +205,16 @@ def _measured(
                 for place, name in enumerate(_layers(recipe, state, batch[0]), start=1)
             ],
             "normalizers": [
-                {"layer": place, "name": name, **shares[name]._asdict(), "removed": sum(shares[name])}
-                for place, name in enumerate(names, start=1)
+                {"layer": place, "name": name, **_removed(shares[name])} for place, name in enumerate(names, start=1)
             ],
         },
     )
+
+
+def _removed(share: BlockedShare) -> dict[str, Any]:
+    """Return the shares of a gradient and what they add up to; None where there is no gradient."""
+    shares = {**share._asdict(), "removed": sum(share)}
+    return dict.fromkeys(shares) if np.isnan(shares["removed"]) else shares
 
 
 def _variables(state: TrainState) -> dict[str, Any]:
@@ -303,7 +308,7 @@ def failures(results: dict[str, Any]) -> list[str]:
     shares = [
         f"{row['normalizer']}, step {row['step']}, {row['name']}: a share of {row['removed']:.6g} is removed"
         for row in results["blocked_share"]
-        if not 0 <= row["removed"] <= 1 + ROUNDING
+        if row["removed"] is not None and not 0 <= row["removed"] <= 1 + ROUNDING
     ]
     return shifted + shares
 

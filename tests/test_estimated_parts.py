@@ -1,6 +1,8 @@
 """Estimated diagonals: without bias, exact in their sum, and inside of their intervals as often as these say."""
 
 import json
+import re
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -179,10 +181,19 @@ def test_a_report_names_its_estimates_and_their_intervals(report):
             assert row["survival_low"] <= row["survival"] <= row["survival_high"]
         if row["reason"] == TOO_FEW_PRODUCTS:
             assert (row["survival"], row["survival_low"], row["survival_high"]) == (None, 0, None)
+        assert row["estimated"] == (row["term"] in ("diagonal", "off_diagonal"))
     assert any(row["reason"] == TOO_FEW_PRODUCTS for row in plain["table"])
-    named = "diagonal and off_diagonal estimated from 3 products"
+    named = "diagonal and off_diagonal, their values and gradients too, estimated from 3 products"
     assert named in " ".join(str(report).split())
     assert named in " ".join(" ".join(text.get_text() for text in report.plot().texts).split())
+
+
+def test_a_narrow_interval_is_printed_as_how_far_it_reaches(report):
+    total = report.terms["off_diagonal"]
+    narrow = jnp.array([0.99801, 0.99805])
+    total = replace(total, survival=jnp.array(0.99802), survival_interval=narrow)
+    printed = str(replace(report, terms={**report.terms, "off_diagonal": total}))
+    assert re.search(r"0\.998 +1\.0e-05 +3\.0e-05", printed)
 
 
 def test_a_model_that_is_not_piecewise_linear_is_audited_from_a_few_products():

@@ -39,9 +39,13 @@ class GradientParts(NamedTuple):
 class BlockedShare(NamedTuple):
     """What share of ‖G‖² batch normalization removes on the way back (T7 and S1 of docs/theory.md).
 
+    All are NaN where G is 0, for nothing has no shares: so it is at a normalizer whose own scale is 0, and at those
+    that only a scale of 0 lies behind, as residual networks often start.
+
     Attributes:
         mean: ‖mean part‖² / ‖G‖².
         along: ‖part along ŷ‖² / ‖G‖².
+        passed: ‖rest‖² / ‖G‖² = 1 - mean - along, what gets through up to the scale.
     """
 
     mean: Float[Array, ""]
@@ -49,7 +53,7 @@ class BlockedShare(NamedTuple):
 
     @property
     def passed(self) -> Float[Array, ""]:
-        """‖rest‖² / ‖G‖², what gets through up to the scale."""
+        """‖rest‖² / ‖G‖²."""
         return 1 - self.mean - self.along
 
 
@@ -58,7 +62,7 @@ class Metered(NamedTuple):
 
     Attributes:
         shares: by the normalizer's path, from the input on.
-        loss: the mean of the losses of the rows.
+        loss: the mean of the losses of the rows (that of an `AuditReport` is the sum).
         gradient: that of the mean, with respect to the parameters.
         updated: the collections that the model changed, `batch_stats`.
     """
@@ -95,7 +99,10 @@ def blocked_share(
     apply_kwargs: Mapping[str, Any] | None = None,
     rngs: Mapping[str, Array] | None = None,
 ) -> Metered:
-    """Return at every normalizer of a model what share of the gradient batch normalization removes, in one pass.
+    """Return the shares of the gradient that batch normalization removes, at every normalizer of a model, in one pass.
+
+    They are the `shares` of what is returned, a `Metered`; the `loss` there, its `gradient` and the statistics
+    (`updated`) are those of a training step.
 
     G is the gradient with respect to the standardized output ŷ: `γ G_y` behind an affine phase. Feature by feature,
     over m rows and positions, the mean's subtraction removes `(Σ G)² / m` of ‖G‖², and the division by the deviation
@@ -170,5 +177,6 @@ def _share(passage: Passage, scale: ArrayLike) -> BlockedShare:
     mean = jnp.sum(gradient, axes) ** 2 * gradient.shape[passage.feature_axis] / gradient.size
     along = jnp.sum(standardized * gradient, axes) ** 2 / jnp.where(squares > 0, squares, 1)
     mean, along, whole = (jnp.sum(jnp.ravel(scale) ** 2 * part) for part in (mean, along, jnp.sum(gradient**2, axes)))
-    whole = jnp.where(whole > 0, whole, 1)
-    return BlockedShare(mean / whole, along / whole)
+    exists = whole > 0
+    mean, along = (jnp.where(exists, part / jnp.where(exists, whole, 1), jnp.nan) for part in (mean, along))
+    return BlockedShare(mean, along)

@@ -112,8 +112,21 @@ def test_held_statistics_are_named_with_what_they_change(held, joint):
     assert held.gradient_error > 0.01
     text = " ".join(str(held).split())
     assert "through first (batch_norm)" in text
-    assert f"statistics of second behind it held: the gradient at its input is {float(held.gradient_error):.2g}" in text
+    assert f"statistics of second behind it held: gradient_error {float(held.gradient_error):.2g}, how far" in text
     assert "all statistics live" in " ".join(str(joint).split())
+
+
+def test_where_a_scale_behind_the_layer_is_zero_no_error_is_claimed_and_the_cause_is_named():
+    scale = jnp.zeros_like(VARIABLES["params"]["second"]["scale"])
+    second = {**VARIABLES["params"]["second"], "scale": scale}
+    report = ask("first", variables={**VARIABLES, "params": {**VARIABLES["params"], "second": second}})
+    assert report.held == ("second",)
+    assert jnp.isnan(report.gradient_error)
+    assert report.to_dict()["gradient_error"] is report.to_dict()["total_survival"] is None
+    cause = "no gradient at the normalizer's output: its scale, or one behind it, may be 0"
+    for text in (str(report), " ".join(text.get_text() for text in report.plot().texts)):
+        assert cause in " ".join(text.split())
+    assert "gradient_error" not in str(report)
 
 
 def test_the_trunks_gradients_add_up_to_its_whole_gradient(joint):
@@ -180,7 +193,8 @@ def test_fast_variance_is_found_and_its_error_is_measured():
     double, report = ask("norm", Shifted(True), variables, inputs), ask("norm", Shifted(True), *single)
     assert 1e-12 < double.fast_variance_error < 1e-6
     assert report.fast_variance_error > 0.01
-    assert "the layer's fast variance is off by" in " ".join(str(report).split())
+    said = f"fast variance, E[x²] - E[x]², which changes its output by {float(report.fast_variance_error):.2g} of"
+    assert said in " ".join(str(report).split())
 
 
 def test_logits_with_a_path_around_the_layer_take_the_low_rank_path(monkeypatch):

@@ -156,7 +156,7 @@ def test_what_it_is_not_asked_about_is_said_with_the_remedy(model):
         ask(model, "blocks/0/norm", rngs={"dropout": jax.random.key(0)})
     evaluated = nnx.clone(model)
     evaluated.eval()
-    with pytest.raises(ValueError, match=r"may use running statistics, .*train\(\) of an nnx model"):
+    with pytest.raises(ValueError, match=r"may use running statistics, .*one of nnx, by its train\(\)"):
         ask(evaluated, "blocks/0/norm")
 
 

@@ -66,6 +66,14 @@ def attention_over_the_batch(x, train):
     return jax.nn.softmax(x @ x.T) @ x
 
 
+class StochasticDepth(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        y = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+        kept = jax.random.bernoulli(self.make_rng("drop_path"), 0.5, (len(x), 1)) if train else 1
+        return jnp.tanh(x + kept * y)
+
+
 def hidden_behind(x, train):
     x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
     part: Any = nn.remat(nn.BatchNorm)
@@ -110,6 +118,13 @@ def test_models_that_are_not_trunk_layer_and_a_head_by_row_are_refused(name):
     function, message = MODELS[name]
     with pytest.raises(ValueError, match=message):
         ask(Of(function), rngs={"noise": jax.random.key(3)})
+
+
+def test_noise_that_the_model_draws_itself_is_refused_with_what_holds_it():
+    model, keys = StochasticDepth(), {"drop_path": jax.random.key(0)}
+    with pytest.raises(ValueError, match=r"rows are mixed: .*make_rng.*nn.Dropout .* is, with broadcast_dims="):
+        ask(model, rngs=keys)
+    assert ask(model, rngs=keys, statistics="joint").gradient_error < 1e-8
 
 
 SMALL = Small()
@@ -234,7 +249,7 @@ def test_models_and_variables_as_other_libraries_have_them_are_refused(name):
 
 def test_a_model_that_was_built_for_evaluation_is_refused():
     variables = WithFlag().init(jax.random.key(0), X)
-    with pytest.raises(ValueError, match=r"may use running statistics, .* or set it up so \(a flag of its constructor"):
+    with pytest.raises(ValueError, match=r"may use running statistics, .* by a flag of its constructor"):
         ask(WithFlag(), variables=variables, apply_kwargs={})
     assert ask(WithFlag(deterministic=False), variables=variables, apply_kwargs={}).held == ()
 

@@ -111,7 +111,8 @@ def test_without_a_run_that_did_not_diverge_the_first_reason_is_given(tmp_path):
 def test_a_shift_of_the_layer_without_any_before_it_and_a_share_above_one_are_failures():
     where = {"normalizer": "none", "step": 0, "name": "norm"}
     shift, share = {**where, "layer": 1, "cosine": 1.0, "norm": 2.0}, {**where, "layer": 1, "removed": 1.0}
-    assert failures({"covariate_shift": [shift, {**shift, "layer": 2, "cosine": 0.5}], "blocked_share": [share]}) == []
+    shares = [share, {**share, "removed": None}]
+    assert failures({"covariate_shift": [shift, {**shift, "layer": 2, "cosine": 0.5}], "blocked_share": shares}) == []
     assert failures({"covariate_shift": [{**shift, "cosine": 0.9}], "blocked_share": [{**share, "removed": 1.1}]}) == [
         "none, step 0: the gradient of layer 1, with none before it, turns by 0.1",
         "none, step 0, norm: a share of 1.1 is removed",

@@ -162,6 +162,15 @@ def test_what_is_removed_is_what_scale_and_bias_get(flax_network):
     assert abs(share.along / (jnp.sum((scale * gradient["scale"]) ** 2) / 6 / whole) - 1) < 1e-3
 
 
+def test_where_there_is_no_gradient_there_are_no_shares_of_it(network):
+    model, variables, images, labels = network
+    name = [*blocked_share(model, variables, images, labels, loss=LOSS).shares][-1]
+    last = {**variables["params"][name], "scale": jnp.zeros(1)}
+    without = {**variables, "params": {**variables["params"], name: last}}
+    for share in blocked_share(model, without, images, labels, loss=LOSS).shares.values():
+        assert jnp.isnan(jnp.stack([share.mean, share.along, share.passed])).all()
+
+
 def test_normalizers_that_are_applied_twice_or_out_of_sight_are_refused():
     class Shared(nn.Module):
         @nn.compact

@@ -86,6 +86,14 @@ def test_a_survival_of_zero_is_drawn_as_a_mark_and_labelled(log):
     assert all(np.asarray(line.get_ydata()).item() == axis.get_ylim()[0] for axis, line in marks)
 
 
+def test_a_survival_too_small_for_a_linear_axis_is_marked_there():
+    row = {"term": "diagonal", "normalizer": "batch_norm", "survival": 3e-8}
+    for log, marked in ((False, 1), (True, 0)):
+        (axis,) = survival_bars([row], log=log, **TEXTS).axes
+        assert sum(line.get_marker() == "^" for line in axis.lines) == marked
+        assert "3.0e-08" in [text.get_text() for text in axis.texts]
+
+
 @pytest.mark.parametrize(("spread", "ends"), [(0.1, [0.3, 0.5]), ((0.3, 0.2), [0.1, 0.6]), (None, None)])
 def test_a_whisker_reaches_as_far_as_its_row_says_to_each_side(spread, ends):
     row = {"term": "diagonal", "normalizer": "batch_norm", "survival": 0.4, "spread": spread}

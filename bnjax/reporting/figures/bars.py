@@ -24,6 +24,9 @@ from bnjax.reporting.figures.canvas import (
 from bnjax.reporting.records import Row
 from bnjax.reporting.tables import format_value
 
+# Of an axis, what a bar needs to be seen.
+LEAST_HEIGHT = 0.005
+
 
 def survival_bars(
     rows: Sequence[Row],
@@ -40,7 +43,8 @@ def survival_bars(
     """Draws the survival, or another share, of each term: a group of bars for a term and part, a bar for a normalizer.
 
     A survival of at most ``floor`` is zero to rounding: it becomes a diamond on the axis's floor, labelled as
-    such. A missing survival is marked ``n/a`` and its ``reason`` stands below the figure.
+    such. One too small for its axis to show is a triangle there. A missing survival is marked ``n/a`` and its
+    ``reason`` stands below the figure.
 
     Args:
         rows: Rows with ``term``, ``survival`` and optionally ``part`` and ``reason``.
@@ -125,8 +129,8 @@ def _bar_series(
     width: float,
     floor: float,
 ) -> None:
-    """Draws one series: its bars with their values, its zeros as diamonds on the floor, its gaps as n/a."""
-    color, bottom = COLORS[index % len(COLORS)], axis.get_ylim()[0]
+    """Draws one series: its bars with their values, what has no height as marks on the floor, its gaps as n/a."""
+    color, (bottom, top) = COLORS[index % len(COLORS)], axis.get_ylim()
     heights = [bottom if value is None or value <= floor else value for value in values]
     axis.bar(
         places,
@@ -141,14 +145,15 @@ def _bar_series(
     )
     for place, value, height, (below, above) in zip(places, values, heights, whiskers, strict=True):
         zero = value is not None and value <= floor
+        flat = value is not None and axis.get_yscale() == "linear" and value < LEAST_HEIGHT * (top - bottom)
         if above and not zero:
             axis.errorbar(place, height, [[below], [above]], color=INK, linewidth=1, capsize=2)
             height += above
-        if zero:
+        if zero or flat:
             axis.plot(
                 place,
                 bottom,
-                marker="D",
+                marker="D" if zero else "^",
                 color=color,
                 markersize=6,
                 markeredgecolor=INK,
@@ -160,7 +165,7 @@ def _bar_series(
         axis.annotate(
             text,
             (place, height),
-            (0, 6 if zero else 3),
+            (0, 6 if zero or flat else 3),
             textcoords="offset points",
             rotation=90,
             ha="center",
