@@ -96,7 +96,7 @@ def test_of_a_nearly_diagonal_hessian_in_float32_the_rest_is_estimated_or_said_t
         if part[0] == "off_diagonal":
             assert found.survival_interval is not None
             low, high = found.survival_interval
-            zero_to_rounding = jnp.isnan(found.survival) & (found.gradient_norm_output < 1e-4)
+            zero_to_rounding = jnp.isnan(found.survival) & (found.gradient_norm_output < 4e-3)
             covers = low - 0.1 <= expected[part].survival <= high + 0.1
             assert zero_to_rounding or (covers and size == 3e-5)
 
