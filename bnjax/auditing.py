@@ -224,7 +224,8 @@ def _row_heads(
 ) -> tuple[Head, Normalizer, Array, tuple]:
     """Return the head behind the layer, the normalizer, what enters it, and what the head needs of each row."""
     rows = len(recording.layer.features)
-    shared = {call: of_call for call, of_call in held.items() if of_call.rows == 1}
+    # What is dropped of something without rows, such as an embedding of positions, is the same for all.
+    shared = {call: of_call for call, of_call in held.items() if of_call.rows != rows}
     by_row = {call: of_call.for_rows(rows) for call, of_call in held.items() if call not in shared}
     rest = Rest(variables, rngs, shared, application, recording.layer.output.dtype)
     outputs = recording.outputs

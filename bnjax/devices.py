@@ -40,11 +40,13 @@ def over_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
     Args:
         tree: a tree of arrays with one entry a row.
         mesh: one of `row_mesh`; None leaves the arrays to JAX, which takes its default device.
-        axis: the axis of the rows.
+        axis: the axis of the rows, from 0 on.
 
     Raises:
-        ValueError: rows that do not divide evenly.
+        ValueError: rows that do not divide evenly, a negative axis.
     """
+    if axis < 0:
+        raise ValueError(f"axis needs to be counted from the first, from 0 on, got {axis}")
     check_rows_divide(tree, mesh, axis=axis)
     return _put(tree, mesh, PartitionSpec(*[None] * axis, ROWS))
 

@@ -125,8 +125,8 @@ def blocked_share(
 
     Raises:
         TypeError: a model that is none of flax's or does not take the inputs, variables that are no collections.
-        ValueError: inputs or variables that are not those of the model; a normalizer is applied more than once, or
-            inside of `nn.scan` or `nn.remat`.
+        ValueError: inputs or variables that are not those of the model; a loss that is not of one row; a normalizer is
+            applied more than once, has several axes of features, or is inside of `nn.scan` or `nn.remat`.
 
     Example:
         >>> import optax
@@ -150,7 +150,13 @@ def blocked_share(
     """
 
     def mean_loss(outputs: Any) -> Array:
-        return jnp.mean(jax.vmap(loss)(outputs, *row_arguments))
+        losses = jax.vmap(loss)(outputs, *row_arguments)
+        if jnp.ndim(losses) != 1:
+            raise ValueError(
+                f"the loss of one row needs to be one scalar, got shape {jnp.shape(losses)[1:]}; write the loss of one "
+                "row, without a sum or mean over the batch"
+            )
+        return jnp.mean(losses)
 
     arguments, options = inputs if isinstance(inputs, tuple) else (inputs,), apply_kwargs or {}
     module, variables = as_linen(model, variables, arguments, options, rngs)
@@ -159,7 +165,7 @@ def blocked_share(
     scales: dict[str, Any] = flatten_dict(variables["params"], sep="/")
     # A plain dict would leave compiled code in alphabetical order.
     shares = OrderedDict(
-        (name, _share(passage, scales.get(f"{name}/scale", 1.0))) for name, passage in whole.passages.items()
+        (name, _share(name, passage, scales.get(f"{name}/scale", 1.0))) for name, passage in whole.passages.items()
     )
     if isinstance(module, NnxModel):
         changed = module.with_variables({"params": whole.gradient, **whole.updated})
@@ -168,7 +174,12 @@ def blocked_share(
     return Metered(shares, whole.loss, whole.gradient, whole.updated)
 
 
-def _share(passage: Passage, scale: ArrayLike) -> BlockedShare:
+def _share(name: str, passage: Passage, scale: ArrayLike) -> BlockedShare:
+    if jnp.ndim(scale) > 1:
+        raise ValueError(
+            f"{name} needs one axis of features, for batch normalization removes something of each, got a scale of "
+            f"shape {jnp.shape(scale)}; build it with one, or measure the model without it"
+        )
     axes = batch_axes(passage.features, passage.feature_axis)
     features, gradient = (value.astype(statistics_dtype(value.dtype)) for value in (passage.features, passage.gradient))
     standardized = divide_by_deviation(features, moments(features, axes), EPSILON).values

@@ -220,3 +220,21 @@ def test_inputs_may_be_several_arrays_and_the_layer_the_models_own_normalizer():
     variables = Two().init(jax.random.key(0), *inputs)
     report = ask("norm", Two(), variables, inputs, apply_kwargs={"mode": "batch"})
     assert report.terms["gradient"].shared.survival < 1e-4
+
+
+class Positions(nn.Module):
+    """Dropout of what all rows have in common."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        positions = self.param("positions", nn.initializers.normal(1.0), x.shape[1:])
+        x = x + nn.Dropout(0.5, deterministic=not train)(positions)
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+        return nn.Dense(3)(jnp.mean(jnp.tanh(x), 1) + jnp.mean(positions, 0))
+
+
+def test_dropout_of_what_has_no_rows_is_the_same_for_all():
+    model, x = Positions(), jnp.sin(jnp.arange(40.0)).reshape(5, 4, 2)
+    variables = model.init(jax.random.key(0), x)
+    report = bnjax.audit(model, variables, x, LABELS, layer="norm", loss=row_loss, apply_kwargs=TRAIN, rngs=RNGS)
+    assert report.gradient_error < 1e-10

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bnjax.devices import over_rows, row_mesh
 from tests.devices.measured import NUMBERS, REFUSALS, UNEVEN
 
 ROOT = Path(__file__).parents[2]
@@ -86,3 +87,8 @@ def test_what_belongs_to_a_row_stays_where_the_row_is(name, place, devices, meas
 def test_rows_on_a_mesh_of_explicit_axes_give_the_numbers_of_one_device(measured):
     found, expected = measured["eight"]["blocking of explicit axes/"], measured["one"]["blocking/.total_gradient"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_an_axis_counted_from_the_end_is_refused():
+    with pytest.raises(ValueError, match="from 0 on, got -1"):
+        over_rows(np.zeros((4, 8)), row_mesh(1), axis=-1)

@@ -187,3 +187,19 @@ def test_normalizers_that_are_applied_twice_or_out_of_sight_are_refused():
     for model, message in ((Shared(), "got norm applied several times"), (Hidden(), r"norm is inside of nn\.scan")):
         with pytest.raises(ValueError, match=message):
             blocked_share(model, model.init(jax.random.key(0), x), x, loss=jnp.sum)
+
+
+def test_a_loss_that_is_not_of_one_row_is_refused(network):
+    model, variables, images, labels = network
+    with pytest.raises(ValueError, match=r"needs to be one scalar, got shape \("):
+        blocked_share(model, variables, images, labels, loss=lambda outputs, _: outputs)
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [nn.LayerNorm(reduction_axes=(1, 2), feature_axes=(1, 2)), nn.BatchNorm(use_running_average=False, axis=(1, 2))],
+)
+def test_several_axes_of_features_are_refused(norm):
+    model, x = nn.Sequential([norm]), jnp.sin(jnp.arange(8.0)).reshape(4, 2, 1)
+    with pytest.raises(ValueError, match=r"layers_0 needs one axis of features.*\(2, 1\)"):
+        blocked_share(model, model.init(jax.random.key(0), x), x, loss=jnp.sum)
