@@ -32,7 +32,8 @@ class LowRankHessian(NamedTuple):
             row, weights = factors
             return total + row * jnp.tensordot(weights, self.jacobian, axes=1), None
 
-        return jax.lax.scan(add, jnp.zeros_like(self.jacobian[0]), (self.jacobian, self.core))[0]
+        nothing = jnp.zeros(self.jacobian.shape[1:], jnp.result_type(self.jacobian, self.core))
+        return jax.lax.scan(add, nothing, (self.jacobian, self.core))[0]
 
     def product(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return `H vector`, in the shape of a row; cost O(kD)."""

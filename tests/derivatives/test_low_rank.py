@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bnjax import cross_entropy_head, logits_head
-from bnjax.derivatives import is_piecewise_linear, low_rank_hessian
+from bnjax.derivatives import LowRankHessian, is_piecewise_linear, low_rank_hessian
 from tests.comparison import assert_close
 
 DRAWN = np.random.default_rng(1)
@@ -95,3 +95,9 @@ def test_a_flat_head_has_a_zero_hessian():
     hessian = low_rank_hessian(logits_head(relu, lambda logits: jnp.sum(logits)), jnp.ones(5))
     assert_close(hessian.diagonal(), jnp.zeros(5))
     assert_close(hessian.squared_norm(), 0.0)
+
+
+@pytest.mark.parametrize(("jacobian", "core"), [("float32", "float64"), ("float64", "float32"), ("float32", "float32")])
+def test_the_diagonal_has_the_dtype_of_the_product(jacobian, core):
+    hessian = LowRankHessian(jnp.ones((2, 3), jacobian), jnp.eye(2, dtype=core))
+    assert hessian.diagonal().dtype == hessian.product(jnp.ones(3, jacobian)).dtype
