@@ -1,6 +1,7 @@
 """Settings of the whole test run: float64, the same hypothesis examples every time, and what runs beside what."""
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -39,6 +40,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("bnjax")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Let go of what a file compiled: Linux maps 65,530 pieces of memory a process, and all programs take more."""
+    yield
+    jax.clear_caches()
 
 
 # Files of which every case is work of its own, that of one experiment or notebook; its tests have its name in brackets.

@@ -1,5 +1,7 @@
 """What batch normalization removes of a gradient is what its derivative maps to zero, at every normalizer."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -195,9 +197,13 @@ def test_a_loss_that_is_not_of_one_row_is_refused(network):
         blocked_share(model, variables, images, labels, loss=lambda outputs, _: outputs)
 
 
+TWO_AXES: Any = (1, 2)
+
+
 @pytest.mark.parametrize(
     "norm",
-    [nn.LayerNorm(reduction_axes=(1, 2), feature_axes=(1, 2)), nn.BatchNorm(use_running_average=False, axis=(1, 2))],
+    [nn.LayerNorm(reduction_axes=TWO_AXES, feature_axes=TWO_AXES), nn.BatchNorm(False, axis=TWO_AXES)],
+    ids=["layer_norm", "batch_norm"],
 )
 def test_several_axes_of_features_are_refused(norm):
     model, x = nn.Sequential([norm]), jnp.sin(jnp.arange(8.0)).reshape(4, 2, 1)
