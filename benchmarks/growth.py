@@ -96,7 +96,7 @@ class Sweep(NamedTuple):
 def sweeps(config: Config) -> list[Sweep]:
     """Return what is measured."""
     if config.smoke:
-        return [Sweep(LOW_RANK, ROWS, [Sizes(n, 8, 3) for n in (16, 32, 64)], 1, 1)]
+        return [Sweep(LOW_RANK, ROWS, [Sizes(n, 8, 3) for n in (64, 128, 256)], 1, 1)]
     return [
         Sweep(LOW_RANK, ROWS, [Sizes(n, 256, 10) for n in _doubled(64, 1024)], 1, 1),
         Sweep(LOW_RANK, FEATURES, [Sizes(256, d, 10) for d in _doubled(64, 1024)], 1, 1),

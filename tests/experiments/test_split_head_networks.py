@@ -50,7 +50,7 @@ def trained(options: SplitHeadOptions) -> list:
 
 
 def forbid_training(monkeypatch) -> None:
-    def train_epoch(*_):
+    def train_epoch(*_, **__):
         raise AssertionError("an epoch was trained")
 
     monkeypatch.setattr(loop, "train_epoch", train_epoch)
