@@ -121,9 +121,7 @@ def _squared_norms(fields: Float[Array, "fields n ..."]) -> SquaredNorms:
 
     # A sample is put together before it is squared: of squares a difference would lose twice the digits.
     def products(made_of: Float[Array, " 4"]) -> Float[Array, "k k"]:
-        samples = sum(
-            weight * field for weight, field in zip(made_of, (total, shared, second, second_shared), strict=True)
-        )
+        samples = made_of[0] * total + made_of[1] * shared + made_of[2] * second + made_of[3] * second_shared
         return jnp.matmul(samples, samples.T, precision="highest")
 
     pairs = jax.lax.map(products, jnp.array(MADE_OF, fields.dtype))
