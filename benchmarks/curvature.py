@@ -41,9 +41,9 @@ from benchmarks.curvature_problems import (
     network_products,
 )
 from benchmarks.resident_memory import peak_memory_mib
-from benchmarks.turns import MEASURED, NO_TORCH, in_turns, ratios, seconds_beside
+from benchmarks.turns import MEASURED, NO_TORCH, TimingOptions, in_turns, ratios, seconds_beside
 from bnjax.normalizers.normalizer import Mode
-from experiments.command import Options, main, progress
+from experiments.command import main, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ COLUMNS = ("case", "peer", "ours_s", "peer_s", *MEASURED[1:], "ours_mib", "peer_
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(TimingOptions):
     """Time head Hessians, Hessian products and an audit side by side."""
 
     seed: int = 1

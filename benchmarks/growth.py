@@ -30,9 +30,9 @@ from jax.tree_util import Partial
 from jaxtyping import Array
 
 import bnjax
-from benchmarks.turns import in_turns
+from benchmarks.turns import TimingOptions, in_turns
 from bnjax.normalizers import batch_norm
-from experiments.command import Options, main, progress
+from experiments.command import main, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ SLACK = 0.2
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(TimingOptions):
     """Fit the growth of time and memory."""
 
     repeats: int = 5

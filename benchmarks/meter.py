@@ -12,7 +12,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,12 @@ from flax import linen as nn
 from jaxtyping import Array
 
 import bnjax
-from benchmarks.turns import in_turns, ratios
+from benchmarks.turns import TimingOptions, in_turns, ratios
 from bnjax.compilation import jit_once
+from bnjax.measurements.blocked_share import Metered
 from bnjax.models import MLP, VGGA, ResNet
 from bnjax.normalizers import batch_norm
-from experiments.command import Options, main, progress
+from experiments.command import main, progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +40,7 @@ OPTIMIZER = optax.sgd(0.01, 0.9)
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(TimingOptions):
     """Time training steps with and without the meter."""
 
     repeats: int = 7
@@ -50,15 +51,6 @@ class Config(Options):
     def smoke_sized(self) -> "Config":
         """Return a run of seconds, of an MLP alone."""
         return dataclasses.replace(self, repeats=2, batch_size=16)
-
-
-class Differentiated(NamedTuple):
-    """What a step takes from a pass there and back; no shares of a plain one."""
-
-    loss: Array
-    gradient: Any
-    updated: Any
-    shares: Any
 
 
 def cases(config: Config) -> dict[str, nn.Module]:
@@ -114,7 +106,7 @@ def _timed(config: Config, name: str, model: nn.Module) -> dict[str, Any]:
     variables = jit_once(model.init)(jax.random.key(config.seed), images[:2])
     optimizer_state = OPTIMIZER.init(variables["params"])
 
-    def timed(differentiate: Callable[..., Differentiated]) -> Callable[[], Any]:
+    def timed(differentiate: Callable[..., Metered]) -> Callable[[], Any]:
         @jax.jit
         def step(variables: Any, optimizer_state: Any, images: Array, labels: Array) -> Any:
             found = differentiate(model, variables, images, labels)
@@ -139,19 +131,18 @@ def _timed(config: Config, name: str, model: nn.Module) -> dict[str, Any]:
     }
 
 
-def _plain(model: nn.Module, variables: Any, images: Array, labels: Array) -> Differentiated:
+def _plain(model: nn.Module, variables: Any, images: Array, labels: Array) -> Metered:
     def mean_loss(params: Any) -> tuple[Array, Any]:
         outputs, updated = model.apply({**variables, "params": params}, images, mutable=["batch_stats"])
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(outputs), labels)), updated
 
     (loss, updated), gradient = jax.value_and_grad(mean_loss, has_aux=True)(variables["params"])
-    return Differentiated(loss, gradient, updated, {})
+    return Metered({}, loss, gradient, updated)
 
 
-def _metered(model: nn.Module, variables: Any, images: Array, labels: Array) -> Differentiated:
+def _metered(model: nn.Module, variables: Any, images: Array, labels: Array) -> Metered:
     loss = optax.softmax_cross_entropy_with_integer_labels
-    found = bnjax.blocked_share(model, variables, images, labels, loss=loss)
-    return Differentiated(found.loss, found.gradient, found.updated, found.shares)
+    return bnjax.blocked_share(model, variables, images, labels, loss=loss)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ MEASURED = ("peer_s", "ratio", "smallest_ratio", "largest_ratio")
 
 @dataclass(frozen=True)
 class TimingOptions(Options):
-    """The options of a benchmark beside another library, on one device."""
+    """The options of a benchmark that times one device."""
 
     def __post_init__(self) -> None:
         """Check that it is one device."""
         super().__post_init__()
         if self.devices > 1:
             raise ValueError(
-                f"--devices needs to be 1 beside another library, got {self.devices}; benchmarks.scaling times several"
+                f"--devices needs to be 1, the one that is timed, got {self.devices}; benchmarks.scaling times several"
             )
 
 

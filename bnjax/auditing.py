@@ -28,6 +28,7 @@ from bnjax.models.given import as_linen, explained
 from bnjax.models.held import Held
 from bnjax.models.recording import Recording, entering, record
 from bnjax.models.rest import Application, Call, Rest, row_output
+from bnjax.models.row_losses import row_losses
 from bnjax.normalizers.normalizer import Normalizer
 from bnjax.problem import Problem, as_row_arguments, check_chunks, check_signature, pose, standardize
 
@@ -192,25 +193,7 @@ def _row_losses(loss: Head, inputs: tuple, row_arguments: tuple, outputs: Any) -
             f"the model needs to return one entry for each of the {rows} rows, got shapes {shapes}; wrap it so that it "
             "returns what the loss of a row needs, without sums or means over the batch"
         )
-    call = f"loss({', '.join(map(_entry, (outputs, *row_arguments)))})"
-    remedy = "write the loss of one row, without a sum or mean over the batch"
-    try:
-        losses = jax.vmap(loss)(outputs, *row_arguments)
-    except Exception as error:
-        raise ValueError(
-            f"the loss is called with one row of the model's outputs and of each row argument, {call}: {error}; "
-            f"{remedy}, and let it pick what it needs of several outputs"
-        ) from error
-    if jnp.shape(losses) != (rows,):
-        got = [jnp.shape(leaf)[1:] for leaf in jax.tree.leaves(losses)]
-        raise ValueError(f"the loss of one row, {call}, needs to be one scalar, got shapes {got}; {remedy}")
-    return losses
-
-
-def _entry(batch: Any) -> str:
-    """Return the kind of one entry of arrays of rows, such as `float32[3]`."""
-    entries = jax.tree.map(lambda leaf: f"{leaf.dtype}[{','.join(map(str, leaf.shape[1:]))}]", batch)
-    return str(entries).replace("'", "")
+    return row_losses(loss, outputs, row_arguments)
 
 
 def _row_heads(

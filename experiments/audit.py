@@ -27,6 +27,7 @@ import bnjax
 from bnjax.data import random_batches
 from bnjax.derivatives.estimated_diagonal import FEWEST_PROBES
 from bnjax.derivatives.terms import TERMS
+from bnjax.parts import NO_GRADIENT
 from experiments.audit_figures import figures
 from experiments.command import main, progress
 from experiments.networks import ImageOptions
@@ -217,7 +218,7 @@ def _check(report: bnjax.AuditReport, actual: Array) -> dict[str, Any]:
         "normalizer": report.normalizer,
         "loss": float(report.loss),
         "survival": survival,
-        "reason": "no gradient at the output" if survival is None else "",
+        "reason": NO_GRADIENT if survival is None else "",
         "statistics": report.statistics,
         "held": ", ".join(report.held),
         "gradient_error": plain["gradient_error"],

@@ -168,7 +168,7 @@ def terms(
     def shared_coefficients(of_rows: Array) -> Array:
         return mean_over_positions(jnp.mean(of_rows, axis=0), feature_axis)
 
-    mean_second = _mean_products(heads, center, low_rank, delta, chunk=chunk, row_chunk=row_chunk)
+    mean_second = _mean_products(heads, mean_head, center, low_rank, delta, chunk=chunk, row_chunk=row_chunk)
     shared = jnp.stack(
         [
             jnp.broadcast_to(shared_coefficients(gradient), delta.shape),
@@ -194,6 +194,7 @@ def terms(
 
 def _mean_products(
     heads: RowHeads,
+    mean_head: Callable[[Array], Array],
     center: Array,
     low_rank: LowRankHessian | None,
     vectors: Float[Array, "n ..."],
@@ -208,7 +209,6 @@ def _mean_products(
     """
     if low_rank is not None:
         return map_chunks(jax.vmap(partial(mean_product, low_rank)), vectors, at_once=chunk)
-    mean_head = heads.mean()
     if isinstance(mean_head, LogitsHead) and isinstance(hessian := hessian_at(mean_head, center), LowRankHessian):
         return jax.vmap(hessian.product)(vectors)
 

@@ -4,7 +4,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
@@ -14,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 from bnjax.models import Passage, differentiate
 from bnjax.models.given import as_linen, explained
 from bnjax.models.nnx_model import NnxModel
+from bnjax.models.row_losses import row_losses
 from bnjax.normalizers.batch import batch_axes
 from bnjax.normalizers.moments import moments, statistics_dtype
 from bnjax.normalizers.normalizer import divide_by_deviation
@@ -129,7 +129,7 @@ def blocked_share(
             applied more than once, has several axes of features, or is inside of `nn.scan` or `nn.remat`.
 
     Example:
-        >>> import optax
+        >>> import jax, optax
         >>> class Model(nn.Module):
         ...     @nn.compact
         ...     def __call__(self, x, train):
@@ -150,13 +150,7 @@ def blocked_share(
     """
 
     def mean_loss(outputs: Any) -> Array:
-        losses = jax.vmap(loss)(outputs, *row_arguments)
-        if jnp.ndim(losses) != 1:
-            raise ValueError(
-                f"the loss of one row needs to be one scalar, got shape {jnp.shape(losses)[1:]}; write the loss of one "
-                "row, without a sum or mean over the batch"
-            )
-        return jnp.mean(losses)
+        return jnp.mean(row_losses(loss, outputs, row_arguments))
 
     arguments, options = inputs if isinstance(inputs, tuple) else (inputs,), apply_kwargs or {}
     module, variables = as_linen(model, variables, arguments, options, rngs)

@@ -193,7 +193,7 @@ def test_normalizers_that_are_applied_twice_or_out_of_sight_are_refused():
 
 def test_a_loss_that_is_not_of_one_row_is_refused(network):
     model, variables, images, labels = network
-    with pytest.raises(ValueError, match=r"needs to be one scalar, got shape \("):
+    with pytest.raises(ValueError, match=r"needs to be one scalar, got shapes \[\(\d"):
         blocked_share(model, variables, images, labels, loss=lambda outputs, _: outputs)
 
 
