@@ -50,6 +50,7 @@ from bnjax.reporting.records import (
     write_record,
 )
 from bnjax.reporting.tables import format_table
+from experiments.claims import Claim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,6 +143,7 @@ def main(
     name: str,
     figures: "Callable[[Results, dict[str, Any]], Mapping[str, Figure]] | None" = None,
     failures: Callable[[Results], list[str]] | None = None,
+    claims: Callable[[Results, dict[str, Any]], Sequence[Claim]] | None = None,
     columns: Sequence[str] | None = None,
     summary: Callable[[Results], list[dict[str, Any]]] | None = None,
     x64: bool = True,
@@ -163,6 +165,8 @@ def main(
         figures: Draws the figures from the record's results and config, as plain lists and dicts; the keys
             are the names of the files.
         failures: Returns a line for each check that the results fail, kept as ``failures`` in the results.
+        claims: Returns what the run found of the papers' claims, from its results and its config as a dict, kept as
+            the table ``claims`` in the results. A smoke run finds nothing: its sizes say nothing about the question.
         columns: The columns of the printed table; all of them if None.
         summary: Returns the rows of the printed table where ``table`` itself is too long to read.
         x64: Whether to compute in float64.
@@ -197,6 +201,8 @@ def main(
         wall_time_s = perf_counter() - begin
         if failures is not None:
             results = {**results, "failures": failures(results)}
+        if claims is not None and not config.smoke:
+            results = {**results, "claims": [claim.to_row() for claim in claims(results, settings)]}
         origin = provenance(
             dtype=str(jnp.result_type(float)),
             seed=config.seed,

@@ -14,6 +14,7 @@ import pytest
 from bnjax.reporting.figures import lines
 from bnjax.reporting.records import read_record
 from experiments import redraw
+from experiments.claims import BLINDNESS, Claim, verdict
 from experiments.command import Options, main, progress
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,34 @@ def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):
     assert "survival" in printed
     assert "0.333" in printed
     assert str(tmp_path / "new") in printed
+
+
+def test_what_is_found_of_a_claim_is_kept_but_for_a_smoke_run(tmp_path: Path):
+    def claims(results: dict, config: dict) -> list[Claim]:
+        held = (row["survival"] <= 1 for row in results["table"])
+        return [Claim(BLINDNESS, "Fig. 1", "None survives.", "all of it", f"{config['rows']} rows", verdict(held))]
+
+    call("--output", tmp_path / "run", claims=claims)
+    assert read_record(tmp_path / "run").results["claims"] == [
+        {"paper": "arXiv 2205.15146", "place": "Fig. 1", "claim": "None survives.", "ours": "all of it"}
+        | {"n": "64 rows", "verdict": "reproduced"}
+    ]
+    assert (tmp_path / "run" / "claims.csv").exists()
+    call("--output", tmp_path / "smoke", "--smoke", claims=claims)
+    assert "claims" not in read_record(tmp_path / "smoke").results
+
+
+@pytest.mark.parametrize(
+    ("cases", "expected"),
+    [([True, True], "reproduced"), ([True, False], "partly"), ([False], "not reproduced")],
+)
+def test_a_claim_is_reproduced_where_all_of_its_cases_hold(cases, expected):
+    assert verdict(cases) == expected
+
+
+def test_no_cases_are_no_verdict():
+    with pytest.raises(ValueError, match="at least one case"):
+        verdict([])
 
 
 def test_smoke_takes_the_small_sizes(tmp_path: Path):

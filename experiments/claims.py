@@ -1,0 +1,72 @@
+"""What do the papers claim, and what did a run find of it?
+
+An experiment that has something to say of a paper's claims is given a function ``claims(results, config)`` that returns
+a `Claim` for each; `experiments.command.main` keeps them as the table ``claims`` of the record, where the page of the
+run and `experiments.reproduce` find them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Paper = Literal["2205.15146", "1805.11604", "2001.11216"]
+# Short names of the papers, by their numbers on arXiv.
+PAPERS: dict[Paper, str] = {
+    "2205.15146": "Batch Normalization Is Blind to the First and Second Derivatives of the Loss",
+    "1805.11604": "How Does Batch Normalization Help Optimization?",
+    "2001.11216": "How Does BN Increase Collapsed Neural Network Filters?",
+}
+BLINDNESS, OPTIMIZATION, COLLAPSE = PAPERS
+
+Verdict = Literal["reproduced", "partly", "not reproduced", "misprinted"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of a paper, and what was found of it.
+
+    Attributes:
+        paper: The paper's number on arXiv.
+        place: Where the paper says it, such as "section 2.2 and Fig. 2".
+        claim: What it says, in our words.
+        ours: What was measured, with its spread, such as "0.92 ± 0.05".
+        n: Of how many what `ours` is, such as "10 batches of 32 rows, 1 seed".
+        verdict: "reproduced", "partly", "not reproduced" (contradicted, or not shown), or "misprinted": it does not
+            hold as printed, and does with a correction that `ours` names.
+    """
+
+    paper: Paper
+    place: str
+    claim: str
+    ours: str
+    n: str
+    verdict: Verdict
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the claim as a row of a table."""
+        return {
+            "paper": f"arXiv {self.paper}",
+            "place": self.place,
+            "claim": self.claim,
+            "ours": self.ours,
+            "n": self.n,
+            "verdict": self.verdict,
+        }
+
+
+def verdict(hold: Iterable[bool]) -> Verdict:
+    """Return the verdict on a claim of several cases: all of them hold, some, or none.
+
+    Raises:
+        ValueError: If there is no case.
+
+    Example:
+        >>> verdict([True, False])
+        'partly'
+    """
+    cases = list(hold)
+    if not cases:
+        raise ValueError("a verdict needs at least one case, got none")
+    if all(cases):
+        return "reproduced"
+    return "partly" if any(cases) else "not reproduced"
