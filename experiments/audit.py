@@ -29,11 +29,12 @@ from bnjax.derivatives.estimated_diagonal import FEWEST_PROBES
 from bnjax.derivatives.terms import TERMS
 from bnjax.parts import NO_GRADIENT
 from experiments.audit_figures import figures
-from experiments.command import main, progress
+from experiments.command import main
 from experiments.networks import ImageOptions
 from experiments.own_files import Rows, own_rows, own_variables
 from experiments.own_model import OwnModel, called_shapes, check_classes, own_model, streams
 from experiments.own_training import trained
+from experiments.progress import progress
 
 # What rounding may leave of zero is ε to this power: a quarter of the digits is for sums and derivatives.
 DIGITS = 0.75

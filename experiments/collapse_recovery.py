@@ -21,9 +21,10 @@ import numpy as np
 from bnjax.training import Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test, without_test
 from experiments.collapsed_filters import filters
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import DataOptions, ModelName, optimizer_of_any_rate, start_at_rate
 from experiments.observed import trained_and_observed
+from experiments.progress import training_bar
 from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ import optax
 from jaxtyping import Array
 
 from bnjax.normalizers import Normalizer, batch_norm, post_shifted_batch_norm
-from experiments.command import Options, main
+from experiments.command import main
+from experiments.options import Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -24,7 +24,7 @@ from bnjax.data import LabelledImages
 from bnjax.training import LossNotFiniteError, Recipe, TrainState
 from experiments.averages import left_out, over_seeds, paired_test
 from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import (
     OPTIMIZERS,
     DataOptions,
@@ -35,6 +35,7 @@ from experiments.networks import (
     start_at_rate,
 )
 from experiments.observed import Run, observed_runs
+from experiments.progress import training_bar
 from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:

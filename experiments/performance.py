@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnjax.training import LossNotFiniteError, Recipe
 from experiments.averages import left_out, over_seeds, paired_test
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import (
     DataOptions,
     ModelName,
@@ -27,6 +27,7 @@ from experiments.networks import (
     optimizer_of_any_rate,
     start_at_rate,
 )
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bnjax.reporting.records import Record
 from experiments.averages import SIGNIFICANT
-from experiments.command import Options, main
+from experiments.command import main
+from experiments.options import Options
 from experiments.parts import run_parts
 
 if TYPE_CHECKING:

@@ -30,7 +30,8 @@ from bnjax.theorems.sparsifying import (
     pareto_noise,
     two_point_noise,
 )
-from experiments.command import main, progress
+from experiments.command import main
+from experiments.progress import progress
 from experiments.scale_gradients import ScaleGradientOptions, gradients_of_trained_scales, over_features
 
 if TYPE_CHECKING:

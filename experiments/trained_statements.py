@@ -37,8 +37,9 @@ from bnjax.theorems.landscape import (
 )
 from bnjax.theorems.standardization import columns
 from bnjax.training import Recipe, TrainState
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import MODELS, DataOptions, ModelName, fixed_keys
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,9 @@ from bnjax.reporting.figures import lines
 from bnjax.reporting.records import read_record
 from experiments import redraw
 from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import Options, main, progress
+from experiments.command import main
+from experiments.options import Options
+from experiments.progress import progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -259,7 +261,8 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path):
 def test_a_process_interrupted_from_outside_exits_with_130(sent: signal.Signals, tmp_path: Path):
     code = """
 import sys, time
-from experiments.command import Options, main
+from experiments.command import main
+from experiments.options import Options
 def run(config):
     print("running", flush=True)
     time.sleep(60)
