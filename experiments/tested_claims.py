@@ -84,8 +84,9 @@ def _told(test: dict[str, Any]) -> str:
     if test["mean"] is None:
         return f"{test['measure']}: {test['reason']}"
     of = " of the logarithms" if test["difference_of"] == "logarithms" else ""
+    spread = f" ± {test['difference_std']:.2g}" if test["seeds"] > 1 else ""
     return (
         f"{test['measure']}: {test['mean']:.3g} ({test['normalizer']}) against {test['mean_against']:.3g} "
-        f"({test['against']}), difference{of} {test['difference']:.2g} ± {test['difference_std']:.2g}, "
+        f"({test['against']}), difference{of} {test['difference']:.2g}{spread}, "
         + (test["reason"] if test["p"] is None else f"p = {test['p']:.2g}")
     )

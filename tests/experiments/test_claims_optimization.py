@@ -76,7 +76,7 @@ def test_one_seed_shows_nothing():
     tests = [compared("batch_norm", "none", "train_loss, rate 1", "smaller: trains faster", SMALLER, seeds=1)]
     (claim,) = performance.claims(results_of(*tests), {"seed": 0, "seeds": 1})
     assert claim.verdict == "not reproduced"
-    assert claim.ours.endswith("one seed: no test")
+    assert claim.ours.endswith("difference -0.09, one seed: no test")
     assert claim.n == "1 seed; digits, a part"
 
 
