@@ -129,7 +129,8 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
         found.append(claim("abstract", text, second, [row["survival"] ** 2 < 0.5 for row in second]))
     if higher:
         text = "In a trained network too, orders from the third on get back through batch normalization."
-        found.append(claim("higher orders", text, higher, [row["survival"] > BLOCKED for row in higher]))
+        through = [row["survival"] > BLOCKED for row in higher]
+        found.append(claim("polynomial loss; beyond it, in a network", text, higher, through))
     return found
 
 

@@ -38,7 +38,7 @@ THEOREMS = (
         "Of the off-diagonal second-order term, at a feature, only what is not linear in that feature gets back.",
         ("T3",),
     ),
-    Theorem(BLINDNESS, "higher orders", "Powers of a feature above the second get back.", ("T4",)),
+    Theorem(BLINDNESS, "polynomial loss", "Powers of a feature above the second get back.", ("T4",)),
     Theorem(
         BLINDNESS,
         "abstract",
