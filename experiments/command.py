@@ -8,8 +8,9 @@ that draws them, and three closing lines::
         main(run, Config, name="experiments.hessian_blocking", figures=figures)
 
 `main` then keeps the contract: ``--output``, ``--seed``, ``--smoke``, ``--preset`` and ``--devices``; a folder with a
-result is never touched; the folder holds ``result.json``, the tables as ``.csv`` and the figures as ``.png`` and
-``.svg``; the exit status is 1 if the run fails its own check, 2 for bad input and 130 if it was interrupted.
+result is never touched; the folder holds ``result.json``, the tables as ``.csv``, the figures as ``.png`` and ``.svg``
+and the page ``report.html``; the exit status is 1 if the run fails its own check, 2 for bad input and 130 if it was
+interrupted.
 """
 
 import dataclasses
@@ -56,9 +57,9 @@ def main(
 ) -> None:
     """Runs an experiment from the command line and keeps its record.
 
-    The order is: parse, refuse an occupied folder, compute, write tables and figures, write ``result.json``
+    The order is: parse, refuse an occupied folder, compute, write tables, figures and page, write ``result.json``
     last, so that its presence says that the folder is complete, and print the table. If only the drawing
-    fails, the record is kept nonetheless: the figures can be drawn from it again by ``python -m
+    fails, the record is kept nonetheless: figures and page can be drawn from it again by ``python -m
     experiments.redraw``.
 
     Args:

@@ -58,7 +58,7 @@ def call(*args: object, run=run, **options) -> None:
 def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):
     call("--output", tmp_path / "new", "--rows", 3, figures=figures)
     names = {path.name for path in (tmp_path / "new").iterdir()}
-    assert names == {"result.json", "table.csv", "orders.csv", "survival.png", "survival.svg"}
+    assert names == {"result.json", "report.html", "table.csv", "orders.csv", "survival.png", "survival.svg"}
     record = read_record(tmp_path / "new")
     assert record.experiment == "experiments.demo"
     assert record.config == {"seed": 0, "smoke": False, "preset": "default", "devices": 1, "rows": 3}
