@@ -37,6 +37,7 @@ from bnjax.reporting.records import Record, default_directory, provenance, requi
 from experiments.claims import Claim
 from experiments.folder import Figures, Results, print_results, publish
 from experiments.options import Options
+from experiments.pipes import while_somebody_reads
 
 Config = TypeVar("Config", bound=Options)
 
@@ -144,7 +145,9 @@ def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> 
             default = default.paper_sized()
         if "--smoke" in given:
             default = default.smoke_sized()
-        return tyro.cli(config_type, prog=f"python -m {name}", args=args, default=default, config=markers)
+        with while_somebody_reads():
+            return tyro.cli(config_type, prog=f"python -m {name}", args=args, default=default, config=markers)
+        raise SystemExit(0)  # Nobody reads the help any more.
     except (ValueError, TypeError) as error:
         _exit(2, f"error: {error}")
 
@@ -195,5 +198,6 @@ def _place(error: BaseException) -> str:
 
 
 def _exit(status: int, message: str) -> NoReturn:
-    print(message, file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(message, file=sys.stderr)
     raise SystemExit(status)

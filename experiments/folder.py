@@ -1,7 +1,6 @@
 """What does a finished run leave in its folder and on the terminal?"""
 
 import io
-import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnjax.reporting.records import Record, replacing, require_free, tables_of, write_csv, write_record
 from bnjax.reporting.tables import format_table
+from experiments.pipes import while_somebody_reads
 from experiments.question import question_of
 
 if TYPE_CHECKING:
@@ -76,12 +76,10 @@ def print_results(
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # A terminal without Greek letters is no reason to fail.
     rows = (summary(record.results) if summary else []) or record.results["table"]
-    try:
+    with while_somebody_reads():  # The record is complete.
         print(format_table(rows, columns=columns))
         if record.results.get("failures") == []:
             print("\nAll checks of the computation hold.")
         if record.config["smoke"]:
             print("\nA smoke run: its sizes say nothing about the question.")
-        print(f"\nwritten to {directory}/: {', '.join(sorted(path.name for path in directory.iterdir()))}", flush=True)
-    except BrokenPipeError:  # Nobody reads on, as with `| head`; the record is complete.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at exit
+        print(f"\nwritten to {directory}/: {', '.join(sorted(path.name for path in directory.iterdir()))}")

@@ -13,6 +13,7 @@ import tyro
 
 from bnjax.reporting.records import RESULT_FILE, read_record
 from experiments.folder import draw, write_tables
+from experiments.pipes import while_somebody_reads
 from experiments.question import ROOMS
 
 
@@ -57,4 +58,5 @@ def main(directory: Annotated[Path, tyro.conf.Positional], output: Path | None =
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m experiments.redraw")
+    with while_somebody_reads():
+        tyro.cli(main, prog="python -m experiments.redraw")
