@@ -62,7 +62,7 @@ def run(config: Config) -> dict[str, Any]:
     if reasons:
         raise ChildProcessError("; ".join(f"{part} left no result: {reason}" for part, reason in reasons.items()))
     return {
-        "table": [{"experiment": part, **row} for part, record in records.items() for row in claims(record)],
+        "table": [{"experiment": part, **row} for part, record in records.items() for row in found_in(record)],
         "parts": [
             {
                 "experiment": part,
@@ -73,11 +73,12 @@ def run(config: Config) -> dict[str, Any]:
             }
             for part, record in records.items()
         ],
+        "claims": [row for record in records.values() for row in record.results.get("claims", [])],
         "part_failures": [f"{part}: {line}" for part, record in records.items() for line in record.results["failures"]],
     }
 
 
-def claims(record: Record) -> list[dict[str, Any]]:
+def found_in(record: Record) -> list[dict[str, Any]]:
     """Return a row for each claim on which an experiment has an opinion.
 
     Either of two normalizers compared (`experiments.averages.paired_test`), or of a statement as printed, with the
