@@ -80,7 +80,7 @@ def test_a_norm_is_told_from_zero_from_as_many_of_its_deviations_on_as_student_s
 
 def test_samples_up_to_rounding_in_their_root_mean_square_are_zero_and_have_no_interval():
     blocked = (0.1, 0.2, 0.3)
-    size = (1 + np.mean(np.square(blocked))) ** 0.5
+    size = float(1 + np.mean(np.square(blocked))) ** 0.5
     assert found(blocked, np.ones(3))["norm"] < size * (1 - 1e-9)
     above, below = (found(blocked, np.ones(3), size * factor) for factor in (1 - 1e-9, 1 + 1e-9))
     assert np.isfinite([above["survival"], *above["interval"]]).all()
