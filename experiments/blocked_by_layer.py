@@ -37,8 +37,9 @@ from bnjax.normalizers.batch import batch_axes
 from bnjax.normalizers.moments import moments
 from bnjax.training import Recipe, TrainState
 from experiments.averages import over_seeds
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import ORDERS, DataOptions, ModelName, check_orders
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -29,8 +29,9 @@ import bnjax
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState, evaluate
 from experiments.averages import over_seeds
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import MODELS, DataOptions, NormalizerName
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

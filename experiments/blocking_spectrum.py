@@ -35,8 +35,10 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from experiments.command import call_in_threads, main, progress
+from experiments.command import main
+from experiments.progress import progress
 from experiments.small_network import NetworkOptions, TrainedNetwork, batches
+from experiments.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

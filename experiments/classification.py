@@ -26,8 +26,9 @@ from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.training import Recipe, Trained
 from experiments.averages import over_seeds
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import ORDERS, DataOptions, NormalizerName, check_orders
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

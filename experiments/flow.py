@@ -25,8 +25,9 @@ from bnjax.data import LabelledImages
 from bnjax.models.flow import RealNVP, bits_per_dimension, dequantized
 from bnjax.training import TrainState
 from experiments.averages import over_seeds
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.flow_training import LEVELS, SAMPLES, Config, flow_of, recipe_of, trained_flow
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

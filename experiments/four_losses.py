@@ -28,8 +28,9 @@ from bnjax.data import random_batches
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState
 from experiments.averages import over_seeds
-from experiments.command import main, progress, training_bar
+from experiments.command import main
 from experiments.networks import MODELS, DataOptions, NormalizerName, normalizer_at
+from experiments.progress import progress, training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,7 +20,8 @@ from jaxtyping import Array
 
 from bnjax.normalizers import batch_norm, detached_batch_norm, frozen_batch_norm
 from bnjax.normalizers.normalizer import Normalizer
-from experiments.command import Options, main
+from experiments.command import main
+from experiments.options import Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,8 +20,9 @@ import bnjax
 from bnjax.derivatives.terms import TERM_PARTS
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
 from bnjax.reporting.tables import format_value
-from experiments.command import call_in_threads, main
+from experiments.command import main
 from experiments.small_network import NetworkOptions, TrainedNetwork, batches
+from experiments.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

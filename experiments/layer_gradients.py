@@ -24,8 +24,9 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.measurements import layer_names
 from bnjax.training import Recipe, TrainState, mean_loss
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import ORDERS, DataOptions, NormalizerName, check_orders
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

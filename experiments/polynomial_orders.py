@@ -21,7 +21,9 @@ from jaxtyping import Array
 
 from bnjax.normalizers import batch_norm
 from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import Options, main, progress
+from experiments.command import main
+from experiments.options import Options
+from experiments.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,9 @@ from jaxtyping import Array
 
 from bnjax.compilation import jit_once
 from bnjax.theorems import STATEMENTS, Case, Statement, draw_case
-from experiments.command import Options, call_in_threads, main
+from experiments.command import main
+from experiments.options import Options
+from experiments.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ import pytest
 
 from bnjax.reporting.records import Record, write_record
 from experiments.parts import run_parts
-from experiments.smoothness_report import Config, claims, failures, figures, run
+from experiments.smoothness_report import Config, failures, figures, found_in, run
 
 
 def kept(output: Path, command: str, results: dict | None = None) -> Path:
@@ -64,7 +64,7 @@ def test_a_statement_as_printed_is_contradicted_by_one_feature_that_violates_it(
         {"statement": "S1", "form": "printed", "epoch": 0, "violated_share": 0.0},
         {"statement": "S3", "form": "printed", "epoch": 5, "violated_share": 0.01},
     ]
-    found = claims(Record("experiments.demo", {}, {}, {"table": rows}))
+    found = found_in(Record("experiments.demo", {}, {}, {"table": rows}))
     assert [(row["measure"], row["found"]) for row in found] == [
         ("S1 as printed, epoch 0", "not contradicted"),
         ("S3 as printed, epoch 5", "contradicted at 1%"),
@@ -86,6 +86,7 @@ def test_the_report_gathers_claims_and_failed_checks_of_every_part(tmp_path):
     for part in config.parts:
         lines = ["step 0: loss is nan"] if part == "deep_linear" else []
         results = {"table": [{"loss": 1.0}], "tests": [test], "data": "digits", "failures": lines}
+        results |= {"claims": [{"claim": f"What {part} tests.", "verdict": "partly"}]} if part == "lp_norms" else {}
         command = " ".join(
             ["python", "-m", f"experiments.{part}", "--output", str(tmp_path / part), *config.arguments(part)]
         )
@@ -93,6 +94,7 @@ def test_the_report_gathers_claims_and_failed_checks_of_every_part(tmp_path):
         write_record(tmp_path / part, Record(f"experiments.{part}", {}, origin, results))
     results = run(config)
     assert [row["experiment"] for row in results["table"]] == ["lp_norms", "deep_linear"]
+    assert results["claims"] == [{"claim": "What lp_norms tests.", "verdict": "partly"}]
     assert failures(results) == ["deep_linear: step 0: loss is nan"]
     drawn = figures(json.loads(json.dumps(results)), {"seeds": 3, "seed": 0})
     assert list(drawn) == ["claims"]

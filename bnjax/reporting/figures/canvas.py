@@ -34,6 +34,12 @@ FAINT = "0.45"
 ROUNDING = 1e-12
 
 
+class Drawing(Figure):
+    """A figure that knows the rows it was drawn from."""
+
+    rows: Sequence[Row] = ()
+
+
 def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
     """Writes each figure as ``<name>.png`` (150 dpi) and ``<name>.svg``, each file whole or not at all.
 
@@ -53,14 +59,28 @@ def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
     return paths
 
 
-def framed(size: tuple[float, float], title: str, caption: str, lines: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """Returns a figure with its title and caption, and its axes as a flat array."""
-    figure = Figure(figsize=size, layout="constrained")
+def framed(
+    size: tuple[float, float],
+    title: str,
+    caption: str,
+    lines: int = 1,
+    columns: int = 1,
+    *,
+    rows: Sequence[Row] = (),
+) -> tuple[Figure, Any]:
+    """Returns a figure of some rows with its title and caption, and its axes as a flat array."""
+    figure = Drawing(figsize=size, layout="constrained")
+    figure.rows = rows
     characters = size[0] * 15
     # Half of a bold line's room, so that it ends before a legend beside the axes begins.
     figure.suptitle(textwrap.fill(title, int(characters * 0.48)), x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.supxlabel(textwrap.fill(caption, int(characters)), x=0.01, ha="left", fontsize=8, color=FAINT)
     return figure, figure.subplots(lines, columns, squeeze=False).ravel()
+
+
+def rows_of(figure: Figure) -> Sequence[Row]:
+    """Returns the rows that a figure was drawn from; none where it was drawn from matrices or images."""
+    return figure.rows if isinstance(figure, Drawing) else ()
 
 
 def legend(figure: Figure, axis: Axes, title: str) -> None:
