@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from bnjax.models.recording import Recording
 from bnjax.models.rest import Application
-from bnjax.normalizers.normalizer import is_concrete
+from bnjax.normalizers.checks import is_concrete
 from bnjax.problem import as_array
 
 # The most entries of a batch, rows times features, for which its loss is expanded as a whole.
