@@ -1,6 +1,7 @@
 """What if the n-th thing that is done to a folder fails?"""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +33,8 @@ def fault(folder: Path, number: int, error: BaseException) -> Iterator[Fault]:
 
 
 def _hook(_: str, arguments: tuple[Any, ...]) -> None:
-    """Do nothing unless a fault is set: an audit hook stays as long as the process."""
-    if not _armed or not _armed[0].left:
+    """Do nothing unless a fault is set, for an audit hook stays; signals arrive in the main thread only."""
+    if not _armed or not _armed[0].left or threading.current_thread() is not threading.main_thread():
         return
     paths = [str(argument) for argument in arguments if isinstance(argument, str | PathLike)]
     if any(path.startswith(str(_armed[0].folder)) for path in paths):
