@@ -9,7 +9,7 @@ import pytest
 from experiments import reproduce as command
 from experiments.claims import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim
 from experiments.reproduce import Config, main, reproduce
-from experiments.reproduced import document
+from experiments.reproduced import FINDINGS, document
 
 FOUND = [
     Claim(BLINDNESS, "Fig. 1", "None | survives.", "0.1 ± 0.05,\np < 0.05", "3 seeds", "reproduced").to_row(),
@@ -134,3 +134,8 @@ def test_every_experiment_that_has_something_to_say_of_a_claim_is_run():
     listed = set(command.NAMES)
     assert with_claims <= listed
     assert all(hasattr(modules[name], "Config") for name in listed)
+
+
+def test_every_experiment_is_in_the_document_of_the_repository():
+    text = FINDINGS.with_name("results.md").read_text(encoding="utf-8")
+    assert [name for name in command.NAMES if f"`python -m experiments.{name}`" not in text] == []
