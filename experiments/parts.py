@@ -44,16 +44,16 @@ def run_parts(parts: Mapping[str, Sequence[str]], output: Path, *, at_once: int 
     before = recorded_parts(parts, output)
     missing = {name: arguments for name, arguments in parts.items() if name not in before}
     reasons: dict[str, str] = {}
-    with parts_bar(len(parts)) as report:
+    with parts_bar(len(parts)) as (begins, ends):
         for name in before:
-            report(f"{name}: recorded before")
+            ends(f"{name}: recorded before")
 
         def ended(name: str, status: int, seconds: float) -> None:
             if not (output / name / RESULT_FILE).exists():
                 reasons[name] = _reason(_printed(name, output), status)
-            report(f"{name}: {reasons.get(name, 'recorded')}, {seconds:.0f} s")
+            ends(f"{name}: {reasons.get(name, 'recorded')}, {seconds:.0f} s")
 
-        _run(missing, output, at_once, ended)
+        _run(missing, output, at_once, begins, ended)
     return Parts(recorded_parts(parts, output), {name: reasons[name] for name in parts if name in reasons})
 
 
@@ -83,15 +83,20 @@ def command_without_places(command: str) -> str:
 
 
 def _run(
-    parts: Mapping[str, Sequence[str]], output: Path, at_once: int, ended: Callable[[str, int, float], None]
+    parts: Mapping[str, Sequence[str]],
+    output: Path,
+    at_once: int,
+    begins: Callable[[str], None],
+    ended: Callable[[str, int, float], None],
 ) -> None:
-    """Run experiments, so many side by side, and tell of the end of each; none goes on when this ends."""
+    """Run experiments, so many side by side, and tell of begin and end of each; none goes on when this ends."""
     waiting = list(parts.items())
     running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 name, arguments = waiting.pop(0)
+                begins(name)
                 with _printed(name, output).open("wb") as printed:
                     command = [sys.executable, *_command(name, output, arguments)]
                     process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)

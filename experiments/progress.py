@@ -48,19 +48,22 @@ def training_bar(epochs: int) -> Iterator[Callable[[str, Mapping[str, float]], N
 
 
 @contextmanager
-def parts_bar(count: int) -> Iterator[Callable[[str], None]]:
+def parts_bar(count: int) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
     """Shows how many of so many parts have ended, on stderr, and on a terminal a bar and the time that went by.
 
     Yields:
-        A function to be called at the end of each with a line that says so.
+        A function to be called at the begin of each with its name, and one for its end, with a line that says so.
     """
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, numbers = bar.add_task("experiments", total=count), itertools.count(1)
+        task, numbers = bar.add_task("", total=count), itertools.count(1)
 
-        def report(line: str) -> None:
+        def begins(name: str) -> None:
+            bar.update(task, description=name)
+
+        def ends(line: str) -> None:
             bar.advance(task)
             console.print(f"{next(numbers)}/{count} {line}")
 
-        yield report
+        yield begins, ends

@@ -29,8 +29,8 @@ from experiments.parts import command_without_places, recorded_parts, run_parts
 from experiments.pipes import while_somebody_reads
 from experiments.reproduced import NOT_RUN, Experiment, claims_page, document, experiment_rows
 
-# By the paper that they are about; verify_theorems has the statements of all three. Not here are `smoothness`, whose
-# runs are among those of lp_norms, and `smoothness_report`, which only gathers.
+# By the paper that they are about; verify_theorems has the statements of all three. Not here is `smoothness_report`,
+# which only gathers what others of these found.
 EXPERIMENTS: dict[Paper, tuple[str, ...]] = {
     BLINDNESS: (
         "hessian_blocking",
@@ -47,7 +47,7 @@ EXPERIMENTS: dict[Paper, tuple[str, ...]] = {
         "blocked_over_training",
         "blocked_by_layer",
     ),
-    OPTIMIZATION: ("performance", "lp_norms", "noisy_batch_norm", "deep_linear", "trained_statements"),
+    OPTIMIZATION: ("performance", "smoothness", "lp_norms", "noisy_batch_norm", "deep_linear", "trained_statements"),
     COLLAPSE: ("filter_collapse", "collapse_recovery", "detection", "dead_region", "sparsifying_probability"),
 }
 NAMES = tuple(name for names in EXPERIMENTS.values() for name in names)
