@@ -16,6 +16,8 @@ from experiments.command import main
 from experiments.networks import NormalizerName
 from experiments.trajectory import failures, summary
 
+figures = smoothness.figures
+
 
 @dataclass(frozen=True)
 class Config(smoothness.Config):
@@ -34,7 +36,7 @@ if __name__ == "__main__":
         smoothness.run,
         Config,
         name="experiments.lp_norms",
-        figures=smoothness.figures,
+        figures=figures,
         failures=failures,
         summary=summary,
         sooner=True,
