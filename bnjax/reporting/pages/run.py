@@ -29,7 +29,7 @@ def run_page(record: Record, question: str, pictures: Sequence[Picture] = ()) ->
         title=question,
         facts=_facts(record),
         smoke=record.config.get("smoke", False),
-        claims=claims and Table("claims", [_with_link(row) for row in claims.rows], claims.file),
+        claims=claims and Table("claims", [_claim(row) for row in claims.rows], claims.file),
         failures=record.results.get("failures"),
         pictures=pictures,
         tables=list(tables.values()),
@@ -79,7 +79,8 @@ def _facts(record: Record) -> list[str]:
     return [*known, about_data] if isinstance(about_data, str) else known
 
 
-def _with_link(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row of claims with its paper as a link."""
+def _claim(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row of claims with its verdict first and its paper as a link."""
     found = _ARXIV.fullmatch(str(row.get("paper")))
-    return {**row, "paper": Link(found[0], f"https://arxiv.org/abs/{found[1]}")} if found else dict(row)
+    paper = {"paper": Link(found[0], f"https://arxiv.org/abs/{found[1]}")} if found else {}
+    return {"verdict": row.get("verdict", ""), **row, **paper}
