@@ -90,6 +90,11 @@ def test_references_within_a_figure_lead_to_its_own_parts(html):
     assert inner <= set(elements.values("id"))
 
 
+def test_the_verdict_on_a_claim_is_the_first_of_what_is_said_of_it(html):
+    row = html[html.index('id="claims"') :]
+    assert row.index("✗</span> not reproduced") < row.index("arxiv.org") < row.index("None survives.")
+
+
 def test_every_table_of_the_record_is_there_with_its_file(html):
     assert {"table.csv", "runs.csv", "claims.csv"} <= set(Elements(html).values("href"))
     assert all(f"term {order}" in html for order in range(4))
