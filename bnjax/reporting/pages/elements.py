@@ -23,6 +23,14 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A cell to tick: an entry of the page's data by its index, and its name for those who do not see the row."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Table:
     """Flat rows under a name; the page shows the first `ROWS_SHOWN` and sorts them by any column.
 
@@ -100,4 +108,4 @@ def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def _plain(cell: Any) -> Any:
-    return cell.text if isinstance(cell, Link) else cell
+    return cell.text if isinstance(cell, Link | Choice) else cell

@@ -55,11 +55,21 @@ def entries(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def time_of(started: str) -> str:
+    """Returns a time of a record as it reads best.
+
+    Example:
+        >>> time_of("2026-11-23T00:39:26+00:00")
+        '2026-11-23 00:39:26 UTC'
+    """
+    return started.replace("T", " ").replace("+00:00", " UTC")
+
+
 def _facts(record: Record) -> list[str]:
     """Returns when it ran, for how long, in which precision and on what, as far as the record says."""
     origin = record.provenance
     facts = {
-        "started": lambda time: str(time).replace("T", " ").replace("+00:00", " UTC"),
+        "started": time_of,
         "wall_time_s": lambda seconds: f"{format_value(seconds)} s",
         "dtype": str,
         "device": lambda device: str(device.get("kind", device)) if isinstance(device, Mapping) else str(device),
