@@ -141,6 +141,20 @@ def test_of_a_long_table_the_first_rows_stand_on_the_page_and_the_rest_is_named(
     assert f">{ROWS_SHOWN}</td>" not in html
 
 
+def test_a_page_reads_the_rows_of_a_table_a_few_times_however_many_there_are():
+    class Rows(list):
+        read = 0
+
+        def __iter__(self):
+            Rows.read += 1
+            return super().__iter__()
+
+    page(
+        "Runs", "", [Section("All", tables=[Table("rows", Rows({"order": order, "loss": 1.0} for order in range(50)))])]
+    )
+    assert Rows.read < 10
+
+
 def test_a_page_of_sections_holds_links_in_its_cells():
     rows = [{"run": Link("the <run>", "demo/report.html"), "verdict": "partly"}]
     html = page("Title", "Introduction.", [Section("Part", "Text.", tables=[Table("claims", rows)])])

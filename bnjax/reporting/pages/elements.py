@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ class Table:
     rows: Sequence[Row]
     file: str | None = None
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The keys of all rows, in the order of first appearance."""
         return column_names(self.rows)
@@ -54,7 +55,7 @@ class Table:
         """The rows that stand on the page."""
         return self.rows[:ROWS_SHOWN]
 
-    @property
+    @cached_property
     def numeric(self) -> set[str]:
         """The columns that hold numbers, and beside them at most gaps."""
         return {
