@@ -190,7 +190,7 @@ def test_checks_that_hold_are_recorded_as_such(tmp_path: Path):
     assert read_record(tmp_path).results["failures"] == []
 
 
-@pytest.mark.parametrize("kind", [ValueError, TypeError, FileNotFoundError, ArithmeticError])
+@pytest.mark.parametrize("kind", [ValueError, TypeError, FileNotFoundError, ArithmeticError, MemoryError])
 def test_bad_input_exits_with_2_and_one_readable_line(tmp_path: Path, capsys, kind):
     def refusing(_: Config) -> dict:
         raise kind("required 2 rows, got 1")
@@ -348,6 +348,11 @@ def test_numbers_that_are_not_finite_or_negative_are_refused_before_anything_is_
         )
     assert "--rates needs to be finite and not negative" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_counts_past_all_arrays_are_refused():
+    with pytest.raises(ValueError, match=f"--rows needs to be below 2\\*\\*32, got {2**32}"):
+        Batches(rows=2**32)
 
 
 def test_all_counts_that_devices_do_not_divide_are_named_at_once():
