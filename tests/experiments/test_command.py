@@ -189,7 +189,7 @@ def test_checks_that_hold_are_recorded_as_such(tmp_path: Path):
     assert read_record(tmp_path).results["failures"] == []
 
 
-@pytest.mark.parametrize("kind", [ValueError, TypeError, FileNotFoundError, ArithmeticError])
+@pytest.mark.parametrize("kind", [ValueError, TypeError, FileNotFoundError, ArithmeticError, MemoryError])
 def test_bad_input_exits_with_2_and_one_readable_line(tmp_path: Path, capsys, kind):
     def refusing(_: Config) -> dict:
         raise kind("required 2 rows, got 1")
