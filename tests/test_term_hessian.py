@@ -1,4 +1,4 @@
-"""A term's Hessian as an operator is that of the dense reference."""
+"""A term's Hessian as an operator: that of the dense reference, or a clear refusal."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from matfree import decomp
 import bnjax
 from bnjax.normalizers import batch_norm
 from tests.comparison import assert_close
-from tests.derivatives.cases import CASES, features, reference
+from tests.derivatives.cases import CASES, ROWS, features, reference
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,27 @@ def test_matfree_takes_the_operator():
     found: Any = decomp.tridiag_sym(4)(lambda vector: operator @ vector, jnp.cos(jnp.arange(size)))
     basis, matrix = found.Q_tall, found.J_small
     assert_close(basis @ operator.dense() @ basis.T, matrix, order=3, scale=10.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"term": "hessian"},
+            r"term needs to be one of \('gradient', .*\) and part one of .*, got 'hessian' and 'total'",
+        ),
+        ({"term": "remainder", "part": "shared"}, r"the remainder has only 'total'\), got 'remainder' and 'shared'"),
+        ({"term": "diagonal", "part": "whole"}, "got 'diagonal' and 'whole'"),
+        ({"term": "diagonal", "side": "before"}, "side needs to be 'input' or 'output', got 'before'"),
+    ],
+)
+def test_names_of_no_term_part_or_side_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        bnjax.term_hessian(lambda row: jnp.sum(row**2), batch_norm(), features(ROWS), **options)
+
+
+def test_a_complex_vector_is_refused_and_another_real_dtype_is_converted():
+    operator = bnjax.term_hessian(lambda row: jnp.sum(row**2), batch_norm(), features(ROWS), term="diagonal")
+    with pytest.raises(TypeError, match="needs a real vector or matrix"):
+        _ = operator @ np.ones(24, complex)
+    assert_close(operator @ np.ones(24, np.int32), operator @ np.ones(24))
