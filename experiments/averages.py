@@ -83,6 +83,18 @@ def _no_test_of(difference: np.ndarray, size: float) -> str:
     return "" if np.ptp(difference) > SINGLE_PRECISION * size else "no spread over seeds"
 
 
+def p_of(test: dict[str, Any]) -> str:
+    """Return the p of a row of `paired_difference` as a claim has it, or why there is none.
+
+    Example:
+        >>> p_of(paired_difference([1.0, 2.0, 3.0], [2.0, 3.0, 4.5], "larger"))
+        'p 0.02'
+        >>> p_of(paired_difference([1.0], [2.0], "larger"))
+        'one seed: no test'
+    """
+    return test["reason"] or f"p {test['p']:.1g}"
+
+
 def paired_test(
     rows: Sequence[dict[str, Any]],
     normalizer: str,

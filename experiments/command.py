@@ -14,6 +14,7 @@ interrupted.
 """
 
 import dataclasses
+import shlex
 import signal
 import sys
 import threading
@@ -23,7 +24,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryFile
 from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
@@ -33,9 +33,9 @@ import tyro
 
 from bnjax.compilation import compile_sooner
 from bnjax.devices import row_mesh
-from bnjax.reporting.records import Record, default_directory, provenance, require_free
+from bnjax.reporting.records import RESULT_FILE, Record, default_directory, provenance
 from experiments.claims import Claim
-from experiments.folder import Figures, Results, print_results, publish
+from experiments.folder import Figures, Results, print_results, publish, reserved
 from experiments.options import Options
 from experiments.pipes import while_somebody_reads
 
@@ -92,44 +92,32 @@ def main(
     _start_devices(config.devices)
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key != "output"}
     directory = config.output or default_directory(name, settings)
-    made = not directory.exists()
     try:
-        require_free(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=directory):
-            pass  # Better refused now than when the results are there.
-    except OSError as error:
-        _exit(2, f"error: {error}")
-    try:
-        begin = perf_counter()
-        with _terminated_as_interrupted(), _without_optimization() if config.smoke else nullcontext():
-            results = run(dataclasses.replace(config, output=directory))
-        wall_time_s = perf_counter() - begin
-        if failures is not None:
-            results = {**results, "failures": failures(results)}
-        if claims is not None and not config.smoke:
-            results = {**results, "claims": [claim.to_row() for claim in claims(results, settings)]}
-        origin = provenance(
-            dtype=str(jnp.result_type(float)),
-            seed=config.seed,
-            devices=config.devices,
-            started=started,
-            wall_time_s=wall_time_s,
-            repository=Path(__file__).parent,
-        )
-        record = Record(name, settings, origin, results)
-        complaint = publish(directory, record, figures)
+        with _terminated_as_interrupted(), reserved(directory):
+            begin = perf_counter()
+            with _without_optimization() if config.smoke else nullcontext():
+                results = run(dataclasses.replace(config, output=directory))
+            wall_time_s = perf_counter() - begin
+            if failures is not None:
+                results = {**results, "failures": failures(results)}
+            if claims is not None and not config.smoke:
+                results = {**results, "claims": [claim.to_row() for claim in claims(results, settings)]}
+            origin = provenance(
+                dtype=str(jnp.result_type(float)),
+                seed=config.seed,
+                devices=config.devices,
+                started=started,
+                wall_time_s=wall_time_s,
+                repository=Path(__file__).parent,
+            )
+            record = Record(name, settings, origin, results)
+            complaint = publish(directory, record, figures)
+        print_results(record, directory, summary, columns)
     except KeyboardInterrupt:
-        trained = (directory / "runs").is_dir()
-        goes_on = f"; the same command with --output {directory} goes on from what was trained" if trained else ""
-        _exit(130, f"interrupted: no result.json was written{goes_on}")
+        _exit(130, f"interrupted: {_left(directory)}")
     # The last two: a loss that is not finite, memory that does not suffice.
     except (ValueError, TypeError, OSError, ArithmeticError, jax.errors.JaxRuntimeError) as error:
         _exit(2, f"error: {error}{_place(error)}")
-    finally:
-        if made and directory.is_dir() and not any(directory.iterdir()):
-            directory.rmdir()
-    print_results(record, directory, summary, columns)
     for line in (*results.get("failures", ()), *complaint):
         print(f"failed: {line}", file=sys.stderr)
     if results.get("failures") or complaint:
@@ -186,6 +174,15 @@ def _without_optimization() -> Iterator[None]:
         yield
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
+
+
+def _left(directory: Path) -> str:
+    """Says what an interrupted run leaves."""
+    if (directory / RESULT_FILE).exists():
+        return f"the run was finished, {directory} holds its {RESULT_FILE}"
+    trained = (directory / "runs").is_dir()
+    command = f"the same command with {shlex.join(['--output', str(directory)])}"
+    return f"no {RESULT_FILE} was written" + (f"; {command} goes on from what was trained" if trained else "")
 
 
 def _place(error: BaseException) -> str:

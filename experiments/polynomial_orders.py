@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WIDTH, LAYERS = 10, 5
 # The powers that the theory blocks: the constant, and those that standardization fixes.
 BLOCKED_POWERS = (0, 1, 2)
-# An independent implementation's figures for max_order 4, over two seeds (docs/results.md).
+# An independent implementation's figures for max_order 4, over two seeds (docs/findings.md)
 INDEPENDENT = {
     ("float64", 0): "0",
     ("float64", 1): "4e-16 … 9e-16",

@@ -58,7 +58,9 @@ class Config(Options):
 def run(config: Config) -> dict[str, Any]:
     """Run the experiments and gather their claims."""
     assert config.output is not None, "main always gives an output"
-    records = run_parts({part: config.arguments(part) for part in config.parts}, config.output)
+    records, reasons = run_parts({part: config.arguments(part) for part in config.parts}, config.output)
+    if reasons:
+        raise ChildProcessError("; ".join(f"{part} left no result: {reason}" for part, reason in reasons.items()))
     return {
         "table": [{"experiment": part, **row} for part, record in records.items() for row in found_in(record)],
         "parts": [

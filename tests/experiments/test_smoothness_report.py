@@ -6,50 +6,14 @@ from pathlib import Path
 import pytest
 
 from bnjax.reporting.records import Record, write_record
-from experiments.parts import run_parts
 from experiments.smoothness_report import Config, failures, figures, found_in, run
 
 
-def kept(output: Path, command: str, results: dict | None = None) -> Path:
-    """Write the record of a run of `experiments.demo` and return the folder of all."""
-    origin, some = {"command": command}, {"table": [{"loss": 1.0}], "failures": []}
-    write_record(output / "demo", Record("experiments.demo", {}, origin, results or some))
-    return output
-
-
-def command(output: Path) -> str:
-    return f"python -m experiments.demo --output {output / 'demo'} --seed 3"
-
-
-def test_an_experiment_that_was_run_already_is_read_and_not_run_again(tmp_path):
-    output = kept(tmp_path, command(tmp_path))
-    assert run_parts({"demo": ["--seed", "3"]}, output)["demo"].results["table"] == [{"loss": 1.0}]
-
-
-def test_the_result_of_another_command_is_refused(tmp_path):
-    output = kept(tmp_path, command(tmp_path))
-    with pytest.raises(ValueError, match="--seed 4\ngive another --output"):
-        run_parts({"demo": ["--seed", "4"]}, output)
-
-
-def test_the_same_command_is_known_by_another_name_of_its_folder(tmp_path, monkeypatch):
-    output, part = kept(tmp_path, command(tmp_path)), {"demo": ["--seed", "3"]}
-    monkeypatch.chdir(tmp_path)
-    assert run_parts(part, Path()) == run_parts(part, output)
-
-
-def test_what_is_not_a_result_of_the_experiment_is_refused(tmp_path):
-    output = kept(tmp_path, command(tmp_path), {"table": [{"loss": 1.0}]})
-    with pytest.raises(ValueError, match="needs to hold a result of"):
-        run_parts({"demo": ["--seed", "3"]}, output)
-    (output / "demo" / "result.json").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=r"result\.json is not the record of a run: .*; remove it"):
-        run_parts({"demo": ["--seed", "3"]}, output)
-
-
-def test_an_experiment_that_leaves_no_result_ends_the_report(tmp_path):
-    with pytest.raises(ChildProcessError, match=r"absent ended with exit status 1 and without a result"):
-        run_parts({"absent": []}, tmp_path)
+def test_a_part_that_leaves_no_result_ends_the_report(tmp_path, stand_in):
+    for name in ("lp_norms", "deep_linear"):
+        stand_in(name, "import sys; sys.exit('error: no memory')")
+    with pytest.raises(ChildProcessError, match=r"lp_norms left no result: no memory .*; deep_linear left no result"):
+        run(Config(parts=("lp_norms", "deep_linear"), output=tmp_path))
 
 
 def test_the_folder_of_images_goes_to_the_experiments_that_read_images():

@@ -21,7 +21,7 @@ def closed_pipe() -> Iterator[None]:
 
 
 def call(*args: object) -> None:
-    table = [{"order": order} for order in range(5_000)]
+    table = [{"order": order} for order in range(300)]
     main(lambda _: {"table": table}, Options, name="experiments.demo", args=[str(arg) for arg in args])
 
 

@@ -18,6 +18,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "axes.formatter.min_exponent": 4,  # 2, 30 or 4000, for of a decade's parts 3×10¹ and 4×10¹ would run together.
     "grid.color": "0.9",
     "grid.linewidth": 0.8,
     "hatch.linewidth": 0.7,
