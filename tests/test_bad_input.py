@@ -4,7 +4,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -22,18 +21,14 @@ from bnjax.normalizers import (
 from tests.comparison import assert_close
 from tests.derivatives.cases import HEADS, MAPS, ROWS, features, labels
 
+pytestmark = pytest.mark.usefixtures("signatures_are_not_checked")
+
 X, LABELS, LOSS = features(ROWS), labels(6), HEADS["relu"]
 BATCH_NORM = batch_norm()
 
 
 def diagonal_hessian(*arguments, **options):
     return bnjax.term_hessian(*arguments, term="diagonal", **options)
-
-
-@pytest.fixture(autouse=True)
-def signatures_are_not_checked(monkeypatch):
-    """Bad input meets what a user meets: the library's own checks, not those of the test run."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 every_call = pytest.mark.parametrize(

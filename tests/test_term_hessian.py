@@ -65,6 +65,7 @@ def test_matfree_takes_the_operator():
         ({"term": "diagonal", "side": "before"}, "side needs to be 'input' or 'output', got 'before'"),
     ],
 )
+@pytest.mark.usefixtures("signatures_are_not_checked")
 def test_names_of_no_term_part_or_side_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         bnjax.term_hessian(lambda row: jnp.sum(row**2), batch_norm(), features(ROWS), **options)
