@@ -44,16 +44,7 @@ from experiments.stretches import stretch_of_batches
 from experiments.threads import threads_on
 
 STEP_SIZES = 8
-MEASURES = (
-    "loss",
-    "gradient_norm",
-    "loss_min",
-    "loss_max",
-    "loss_range",
-    "distance_max",
-    "smoothness",
-    "curvature",
-)
+MEASURES = ("loss", "gradient_norm", "loss_min", "loss_max", "loss_range", "distance_max", "smoothness", "curvature")
 SPECTRUM = ("eigenvalue_max", "eigenvalue_min", "error_bound", "trace", "trace_error")
 # Of those, what is positive and goes over orders of magnitude.
 GEOMETRIC = ("loss_range", "distance_max", "smoothness")
