@@ -6,10 +6,14 @@ The source folder is the root of the repository, so that a link means the same h
 """
 
 import sys
+import typing
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "site")]
+
+# Lets jaxtyping write shapes as in the source, `Float[Array, "n d"]`.
+typing.GENERATING_DOCUMENTATION = "bnjax"  # pyright: ignore[reportAttributeAccessIssue]
 
 from bnjax import __version__  # noqa: E402
 
@@ -18,15 +22,18 @@ author = "the bnjax developers"
 version = release = __version__
 root_doc = "README"
 include_patterns = ["README.md", "CHANGELOG.md", "docs/**", "notebooks/*.ipynb"]
-exclude_patterns = ["docs/site/**", "build/**", "results/**", ".*/**", "**/.ipynb_checkpoints"]
+exclude_patterns = ["docs/site/*.md", "build/**", "results/**", ".[a-z]*/**", "**/.ipynb_checkpoints"]
 
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "mathml",
+    "reference",
     "repository_links",
+    "built_links",
 ]
 
 # Every reference that leads nowhere is a warning, and the build takes warnings for errors.
@@ -44,7 +51,8 @@ suppress_warnings = ["myst.header"]
 
 # Docstrings write code in single backticks.
 default_role = "code"
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": False}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autosummary_generate = False
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
