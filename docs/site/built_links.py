@@ -77,10 +77,10 @@ def findings(site: Path) -> Iterator[str]:
         yield from (f"{path.relative_to(site)} takes {match[1]}" for match in ELSEWHERE.finditer(text))
     reference = {path: text for path, text in texts.items() if path.parent == site / "docs" / "reference"}
     for path, text in reference.items():
-        yield from (
-            f"{name} has no link to its source" for name, sign in DESCRIBED.findall(text) if "[source]" not in sign
-        )
-        if path.stem not in WITHOUT_THEORY and not any("theory.html" in link for link in pages[path].links):
+        for name, signature in DESCRIBED.findall(text):
+            if "[source]" not in signature:
+                yield f"{name} has no link to its source"
+        if path.stem not in WITHOUT_THEORY and not any("theory.html#" in link for link in pages[path].links):
             yield f"docs/reference/{path.stem} has no link to the theory"
     described = set.union(*(pages[path].anchors for path in reference))
     yield from (f"{name} is on no page of the reference" for name in sorted(offered() - described))

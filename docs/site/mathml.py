@@ -1,6 +1,6 @@
-"""Formulas as MathML, which browsers show by themselves: no script and no network, and a formula is text.
+r"""Formulas as MathML, which browsers show by themselves: no script and no network, and a formula is text.
 
-Converted while the site is built; a command that the converter does not know is a warning. `\\tag{12}` numbers an
+Converted while the site is built; a command that the converter does not know is a warning. `\tag{12}` numbers an
 equation and makes it the target `#equation-12`.
 """
 
@@ -20,7 +20,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 LOGGER = logging.getLogger(__name__)
 # The one that comes with ziamath: not every system has a font with the shapes of formulas.
-FONT = Path(ziamath.__file__).with_name("fonts") / "STIXTwoMath-Regular.ttf"
+FONT = Path(ziamath.__path__[0]) / "fonts" / "STIXTwoMath-Regular.ttf"
 TAG = re.compile(r"\\tag\{(\w+)\}")
 
 # The converter takes signs of the keyboard and of spacing; fonts place these as accents.

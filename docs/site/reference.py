@@ -1,4 +1,4 @@
-"""What the pages of the reference have beside docstrings: a summary on top, no fields without words, ways back to them."""
+"""What the reference has beside docstrings: a summary on top, no fields without words, ways back from the sources."""
 
 import inspect
 import itertools
