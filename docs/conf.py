@@ -43,7 +43,7 @@ nitpick_ignore_regex = [("py:.*", r"(?!bnjax).*")]
 # A type variable, which has no page.
 nitpick_ignore = [("py:class", "bnjax.compilation.Result")]
 
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 4
 myst_heading_slug_func = "repository_links.slug"
 nb_execution_mode = "off"
