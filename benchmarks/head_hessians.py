@@ -25,7 +25,8 @@ from jaxtyping import Array
 
 from benchmarks.turns import MEASURED, NO_TORCH, TimingOptions, in_turns, ratios
 from bnjax.derivatives import cross_entropy_head, expand, hessian_at
-from experiments.command import main, progress
+from experiments.command import main
+from experiments.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from bnjax.models.recording import Recording
 from bnjax.models.rest import Application
-from bnjax.normalizers.normalizer import is_concrete
+from bnjax.normalizers.checks import is_concrete
 from bnjax.problem import as_array
 
 # The most entries of a batch, rows times features, for which its loss is expanded as a whole.
@@ -79,7 +79,8 @@ def check_rows(losses: Float[Array, " n"], recording: Recording) -> None:
             f"largest is {size:.3g}. Normalizers and dropout of flax's or the library's are held, unless they are "
             f"inside of nn.scan or nn.remat{hidden}. Not held is noise that the model draws itself, by make_rng in the "
             "shape of the batch: nn.Dropout in its place is, with broadcast_dims=(1, 2, 3) where it drops a path of "
-            "images by the row. Nor are attention over the batch, another normalization, or what use_fast_variance "
+            "images by the row. Nor are dropout where one axis has positions first and rows second (join them the "
+            "other way around), attention over the batch, another normalization, or what use_fast_variance "
             f"loses where a mean is large: audit another layer or, up to {JOINT_LIMIT} entries of a batch there, with "
             "statistics='joint'"
         )

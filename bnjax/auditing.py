@@ -111,8 +111,8 @@ def audit(
             arguments that are not hashable, a call under `jax.jit`.
         ValueError: a layer that is not one of the model's normalizers, is applied more than once or stands inside of
             `nn.scan` or `nn.remat`; one that uses running statistics; missing `batch_stats` or keys; inputs of
-            different numbers of rows; a loss that is not of one row; rows that are mixed by something else than
-            normalizers; and as in `blocking`.
+            different numbers of rows; a loss that is not of one row; a model that takes no row alone; rows that are
+            mixed by something else than normalizers; and as in `blocking`.
 
     Example:
         >>> class Model(nn.Module):
@@ -134,7 +134,8 @@ def audit(
     if statistics == "joint" and probes is not None:
         raise ValueError("statistics='joint' is exact for the small batches that it takes, got probes; leave them out")
     inputs = as_inputs(inputs)
-    model, variables = as_linen(model, jax.tree.map(automatic, variables), inputs, apply_kwargs or {}, rngs)
+    variables = jax.tree.map(automatic, nn.unbox(variables))
+    model, variables = as_linen(model, variables, inputs, apply_kwargs or {}, rngs)
     application = as_application(model, layer, apply_kwargs or {})
     rows = len(jax.tree.leaves(inputs)[0])
     row_arguments = as_row_arguments(row_arguments, rows)
@@ -159,7 +160,7 @@ def audit(
         check_rows(split.losses, recording)
         parts, behind = PARTS, tuple(dict.fromkeys(call[0] for call in recording.behind if call in held))
     else:
-        rest = Rest(variables, rngs, {}, application, recording.layer.output.dtype)
+        rest = _rest(application, recording, {}, variables, rngs)
         split = _joint_terms(problem, Partial(_batch_loss, rest, loss, inputs, row_arguments), chunk=chunk)
         parts, behind = ("total",), ()
     report = assemble(problem, split, parts=parts)
@@ -207,16 +208,22 @@ def _row_heads(
 ) -> tuple[Head, Normalizer, Array, tuple]:
     """Return the head behind the layer, the normalizer, what enters it, and what the head needs of each row."""
     rows = len(recording.layer.features)
-    # What is dropped of something without rows, such as an embedding of positions, is the same for all.
-    shared = {call: of_call for call, of_call in held.items() if of_call.rows != rows}
-    by_row = {call: of_call.for_rows(rows) for call, of_call in held.items() if call not in shared}
-    rest = Rest(variables, rngs, shared, application, recording.layer.output.dtype)
+    # Rows may be joined with positions in one axis.
+    of_rows = {call: of_call.by_row(rows) for call, of_call in held.items() if of_call.length % rows == 0}
+    rest = _rest(application, recording, held, variables, rngs)
     outputs = recording.outputs
     if isinstance(outputs, Array) and outputs.ndim == 2 and outputs.shape[1] <= recording.layer.features[0].size:
         head = LogitsHead(Partial(row_output, rest), loss, context=1)
     else:
         head = Partial(_row_loss, rest, loss)
-    return head, recording.layer.normalizer, recording.layer.features, (inputs, by_row)
+    return head, recording.layer.normalizer, recording.layer.features, (inputs, of_rows)
+
+
+def _rest(
+    application: Application, recording: Recording, held: dict[Call, Held], variables: Mapping[str, Any], rngs: Any
+) -> Rest:
+    row_shapes = tuple(leaf.shape[1:] for leaf in jax.tree.leaves(recording.outputs))
+    return Rest(variables, rngs, held, application, recording.layer.output.dtype, row_shapes)
 
 
 def _row_loss(rest: Rest, loss: Head, row: Array, context: tuple, *row_arguments: Any) -> Float[Array, ""]:

@@ -4,6 +4,8 @@ Nothing else is needed to compute on all of them: compiled functions go where th
 the statistics of a normalizer are those of the whole batch, wherever its rows lie (docs/scaling.md).
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
 
 # The name of the axis of a mesh.
 ROWS = "rows"
@@ -20,13 +23,16 @@ def row_mesh(count: int | None = None) -> Mesh:
     """Return the first `count` devices of all processes, all by default, as a mesh whose one axis is that of rows.
 
     Raises:
+        TypeError: a count that is no integer.
         ValueError: a count that there are not.
     """
     devices = jax.devices()
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool)):
+        raise TypeError(f"the number of devices needs to be an integer, or None for all, got {count!r}")
     if count is not None and not 1 <= count <= len(devices):
         raise ValueError(
             f"the number of devices needs to be from 1 to {len(devices)}, which JAX has on {jax.default_backend()}, "
-            f"got {count}; a CPU is split by jax.config.update('jax_num_cpu_devices', {count}) before anything is "
+            f"got {count}; a CPU is split by jax.config.update('jax_num_cpu_devices', count) before anything is "
             "computed"
         )
     return Mesh(np.array(devices[:count]), (ROWS,), axis_types=(AxisType.Auto,))
@@ -43,10 +49,13 @@ def over_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
         axis: the axis of the rows, from 0 on.
 
     Raises:
+        TypeError: a mesh of other axes, or none at all.
         ValueError: rows that do not divide evenly, a negative axis.
     """
     if axis < 0:
         raise ValueError(f"axis needs to be counted from the first, from 0 on, got {axis}")
+    if mesh is not None:
+        _check_mesh(mesh)
     check_rows_divide(tree, mesh, axis=axis)
     return _put(tree, mesh, PartitionSpec(*[None] * axis, ROWS))
 
@@ -57,15 +66,23 @@ def own_rows_over(tree: Any, mesh: Mesh) -> Any:
     The batch has the rows of the first process first. With one process this is `over_rows`.
 
     Args:
-        tree: a tree of arrays with one entry for each row of this process.
+        tree: a tree of arrays with one entry for each row of this process; of random keys, too.
         mesh: one of `row_mesh`, of all processes.
 
     Raises:
+        TypeError: a mesh of other axes, or none at all.
         ValueError: rows that do not divide evenly over this process's devices.
     """
+    _check_mesh(mesh)
     check_rows_divide(tree, mesh.local_mesh)
     rows = NamedSharding(mesh, PartitionSpec(ROWS))
-    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(rows, np.asarray(leaf)), tree)
+
+    def joined(leaf: Any) -> Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(joined(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        return jax.make_array_from_process_local_data(rows, np.asarray(leaf))
+
+    return jax.tree.map(joined, tree)
 
 
 def replicated(tree: Any, mesh: Mesh | None) -> Any:
@@ -88,6 +105,24 @@ def automatic(value: Any) -> Any:
     return jax.device_put(value, NamedSharding(alike, sharding.spec))
 
 
+def with_automatic_axes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with what `automatic` does for arrays, for those that are being traced too.
+
+    Where an argument's axes are explicit, what it returns is whole on every device.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args) if isinstance(leaf, jax.Array)]
+        explicit = [mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types]
+        if not explicit:
+            return function(*args)
+        whole = NamedSharding(explicit[0], PartitionSpec())
+        return jax.sharding.auto_axes(function, out_sharding=whole)(*args)
+
+    return call
+
+
 def check_rows_divide(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> None:
     """Raise ValueError unless all arrays of a tree have rows that divide evenly over the devices of a mesh."""
     for leaf in jax.tree.leaves(tree):
@@ -97,6 +132,11 @@ def check_rows_divide(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> None:
                 f"rows need to divide evenly over the {mesh.size} devices, got an array of shape {shape} with its rows "
                 f"on axis {axis}; take a multiple of {mesh.size} rows, or fewer devices"
             )
+
+
+def _check_mesh(mesh: Any) -> None:
+    if not isinstance(mesh, Mesh) or mesh.axis_names != (ROWS,):
+        raise TypeError(f"mesh needs to be one of bnjax.devices.row_mesh(), with the one axis {ROWS!r}, got {mesh!r}")
 
 
 def _put(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from scipy.special import stdtrit
 
 from bnjax.derivatives.terms import TERM_PARTS, Terms
 from bnjax.derivatives.transport import pull_back
@@ -66,6 +65,9 @@ def with_intervals(problem: Problem, stacked: Part, split: Terms, rounding: Floa
         split: the terms, with `diagonal_samples`.
         rounding: norms up to which the gradients count as zero, of the same parts.
     """
+    # Importing it takes three times as long as all of bnjax, of which this alone needs it.
+    from scipy.special import stdtrit
+
     at_output = _fields(split)
     at_input = pull_back(problem.standardization, problem.x, at_output)
     unscaled = problem.standardized(problem.x).scale * at_input

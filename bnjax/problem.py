@@ -14,8 +14,9 @@ from jaxtyping import Array, ArrayLike, Float
 from bnjax.derivatives.heads import LogitsHead, as_pytree
 from bnjax.derivatives.terms import RowHeads
 from bnjax.devices import automatic
+from bnjax.normalizers.checks import first_true, is_concrete
 from bnjax.normalizers.moments import statistics_dtype
-from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats, first_true, is_concrete
+from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats
 
 # Parameters or statistics of a normalizer as they are passed in: jax or numpy arrays by name.
 State = Mapping[str, ArrayLike]

@@ -29,11 +29,13 @@ from bnjax.derivatives.estimated_diagonal import FEWEST_PROBES
 from bnjax.derivatives.terms import TERMS
 from bnjax.parts import NO_GRADIENT
 from experiments.audit_figures import figures
-from experiments.command import main, progress
+from experiments.command import main
 from experiments.networks import ImageOptions
+from experiments.own_errors import placed
 from experiments.own_files import Rows, own_rows, own_variables
 from experiments.own_model import OwnModel, called_shapes, check_classes, own_model, streams
 from experiments.own_training import trained
+from experiments.progress import progress
 
 # What rounding may leave of zero is ε to this power: a quarter of the digits is for sums and derivatives.
 DIGITS = 0.75
@@ -116,6 +118,7 @@ class Batch(NamedTuple):
     rngs: dict[str, Array]
 
 
+@placed()
 def run(config: Config) -> dict[str, Any]:
     """Audit the model before and after training."""
     model = own_model(config.model, config.model_options, config.call_options, config.loss)
@@ -126,7 +129,7 @@ def run(config: Config) -> dict[str, Any]:
     key, rng_key = jax.random.split(jax.random.key(config.seed))
     batch = Batch(*data.chosen(chosen), streams(rng_key))
     like = called_shapes(model, key, batch.inputs)
-    check_classes(model, like, batch.inputs, np.concatenate([train_data.labels, data.labels]))
+    check_classes(model, like, batch.inputs, train_data.labels, data.labels)
     layers = _layers(config, model.normalizers(like, batch.inputs, batch.rngs))
     if config.variables is None:
         variables = jax.jit(model.init)(key, batch.inputs)

@@ -8,6 +8,7 @@ from scipy.stats import ttest_1samp
 
 SIGNIFICANT = 0.05
 NOT_FINITE = "not finite"
+SINGLE_PRECISION = float(np.finfo(np.float32).eps)
 
 
 def over_seeds(rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Sequence[str]) -> list[dict[str, Any]]:
@@ -48,7 +49,7 @@ def paired_difference(first: Sequence[float], other: Sequence[float], claim: str
         the level `SIGNIFICANT`, and `seeds`, the number of entries.
     """
     difference = np.asarray(other) - np.asarray(first)
-    reason = _no_test_of(difference)
+    reason = _no_test_of(difference, np.max(np.abs([first, other])))
     if reason == NOT_FINITE:
         return without_test(claim, reason)
     test: Any = ttest_1samp
@@ -72,13 +73,26 @@ def without_test(claim: str, reason: str) -> dict[str, Any]:
     return {"claim": claim, **numbers, "reason": reason, "found": "not tested", "seeds": 0}
 
 
-def _no_test_of(difference: np.ndarray) -> str:
-    """Return why a t-test of these numbers would say nothing, or nothing."""
+def _no_test_of(difference: np.ndarray, size: float) -> str:
+    """Return why a t-test of differences between numbers of this size would say nothing, or nothing."""
     if not np.isfinite(difference).all():
         return NOT_FINITE
     if len(difference) < 2:
         return "one seed: no test"
-    return "" if np.ptp(difference) > 0 else "no spread over seeds"
+    # Numbers of single precision, whose differences are rounded: a test would take that for a spread.
+    return "" if np.ptp(difference) > SINGLE_PRECISION * size else "no spread over seeds"
+
+
+def p_of(test: dict[str, Any]) -> str:
+    """Return the p of a row of `paired_difference` as a claim has it, or why there is none.
+
+    Example:
+        >>> p_of(paired_difference([1.0, 2.0, 3.0], [2.0, 3.0, 4.5], "larger"))
+        'p 0.02'
+        >>> p_of(paired_difference([1.0], [2.0], "larger"))
+        'one seed: no test'
+    """
+    return test["reason"] or f"p {test['p']:.1g}"
 
 
 def paired_test(

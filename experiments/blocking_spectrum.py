@@ -35,8 +35,11 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from experiments.command import call_in_threads, main, progress
+from experiments.claims import BLINDNESS, Claim, verdict, with_spread
+from experiments.command import main
+from experiments.progress import progress
 from experiments.small_network import NetworkOptions, TrainedNetwork, batches
+from experiments.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,6 +106,34 @@ def failures(results: dict[str, Any]) -> list[str]:
         if row["survival"] is not None and abs(row["survival"] - row["formula"]) > 1e-8 * row["formula"] + BLOCKED
     ]
     return complaints
+
+
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of the paper's claims on the orders from the second on."""
+    rows = [row for row in results["table"] if row["normalizer"] == "batch_norm" and row["survival"] is not None]
+    second = [row for row in rows if row["order"] == 2]
+    higher = [row for row in rows if row["order"] not in (1, 2, "remainder")]
+
+    def claim(place: str, text: str, of: list[dict[str, Any]], hold: list[bool]) -> Claim:
+        survivals = (f"{with_spread(row['survival'], row['survival_std'])} (order {row['order']})" for row in of)
+        return Claim(
+            paper=BLINDNESS,
+            place=place,
+            claim=text,
+            ours=f"survival {', '.join(survivals)}",
+            n=f"{of[0]['batches']} batches of {config['rows']} rows of one class, 1 network; {results['data']}",
+            verdict=verdict(hold, samples=of[0]["batches"]),
+        )
+
+    found = []
+    if second:  # Most is blocked where less than half of the square of the order's gradient gets back.
+        text = "Batch normalization blocks most of the influence of the loss's second order, taken as a whole."
+        found.append(claim("abstract", text, second, [row["survival"] ** 2 < 0.5 for row in second]))
+    if higher:
+        text = "In a trained network too, orders from the third on get back through batch normalization."
+        through = [row["survival"] > BLOCKED for row in higher]
+        found.append(claim("polynomial loss; beyond it, in a network", text, higher, through))
+    return found
 
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
@@ -244,4 +275,12 @@ def _against_epsilon(config: Config, network: TrainedNetwork, indices: np.ndarra
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.blocking_spectrum", figures=figures, failures=failures, sooner=True)
+    main(
+        run,
+        Config,
+        name="experiments.blocking_spectrum",
+        figures=figures,
+        failures=failures,
+        claims=claims,
+        sooner=True,
+    )

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bnjax.reporting.tables import format_value
+
 Paper = Literal["2205.15146", "1805.11604", "2001.11216"]
 # Short names of the papers, by their numbers on arXiv.
 PAPERS: dict[Paper, str] = {
@@ -54,8 +56,22 @@ class Claim:
         }
 
 
-def verdict(hold: Iterable[bool]) -> Verdict:
+def with_spread(mean: float, deviation: float) -> str:
+    """Return a mean with its standard deviation as `Claim.ours` has it.
+
+    Example:
+        >>> with_spread(0.9182, 0.0537)
+        '0.918 ± 0.0537'
+    """
+    return f"{format_value(mean)} ± {format_value(deviation)}"
+
+
+def verdict(hold: Iterable[bool], *, samples: int | None = None) -> Verdict:
     """Return the verdict on a claim of several cases: all of them hold, some, or none.
+
+    Args:
+        hold: Whether each case holds.
+        samples: How many batches, seeds or networks are behind it; one alone shows a part of a claim at most.
 
     Raises:
         ValueError: If there is no case.
@@ -67,6 +83,6 @@ def verdict(hold: Iterable[bool]) -> Verdict:
     cases = list(hold)
     if not cases:
         raise ValueError("a verdict needs at least one case, got none")
-    if all(cases):
+    if all(cases) and samples != 1:
         return "reproduced"
     return "partly" if any(cases) else "not reproduced"

@@ -25,9 +25,11 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.training import Recipe, Trained
-from experiments.averages import over_seeds
-from experiments.command import main, training_bar
+from experiments.averages import over_seeds, p_of, paired_difference
+from experiments.claims import BLINDNESS, Claim, verdict, with_spread
+from experiments.command import main
 from experiments.networks import ORDERS, DataOptions, NormalizerName, check_orders
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 METRICS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "neighbour_accuracy")
 KIND = ("normalizer", "batches")
 PERPLEXITY = 30
+# The normalizers of which the paper says that batches of one class do them no harm.
+UNHARMED = ("none", "layer_norm")
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,54 @@ def failures(results: dict[str, Any]) -> list[str]:
     ]
 
 
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of the paper's claims, by paired tests over seeds of what batches of one class cost."""
+    if config["seeds"] < 2 or not {"batch_norm", *UNHARMED} <= set(config["normalizers"]):
+        return []
+    sayings = {
+        "test_accuracy": (
+            "classification on batches of one class",
+            "Batches of one class cost a network with batch normalization more accuracy than one with layer "
+            "normalization or none.",
+        ),
+        "neighbour_accuracy": (
+            "abstract; t-SNE of the features",
+            "Where all rows of a batch have a loss alike, batch normalization harms the features that are learned.",
+        ),
+    }
+    rows = {(row["normalizer"], row["batches"]): row for row in results["table"]}
+    found = []
+    for measure, (place, text) in sayings.items():
+        cost = {name: _cost(results, name, measure) for name in ("batch_norm", *UNHARMED)}
+        tests = {name: paired_difference(cost[name], cost["batch_norm"], "larger") for name in UNHARMED}
+        kept = (
+            f"{with_spread(row[measure], row[f'{measure}_std'])} instead of {rows[name, 'random'][measure]:.3f} "
+            f"({name}{', ' + p_of(tests[name]) if name in tests else ''})"
+            for name in cost
+            for row in [rows[name, "single_class"]]
+        )
+        claim = Claim(
+            paper=BLINDNESS,
+            place=place,
+            claim=text,
+            ours=f"{measure.replace('_', ' ')} after batches of one class instead of random ones: {', '.join(kept)}; "
+            "p of what they cost, against batch_norm",
+            n=f"{config['seeds']} seeds, {config['epochs']} epochs ({config['model']}); {results['data']}",
+            verdict=verdict(test["found"] == "shown" for test in tests.values()),
+        )
+        found.append(claim)
+    return found
+
+
+def _cost(results: dict[str, Any], normalizer: str, measure: str) -> list[float]:
+    """Return what batches of one class instead of random ones cost of a measure, seed by seed."""
+    random, single_class = (
+        [row[measure] for row in results["runs"] if (row["normalizer"], row["batches"]) == (normalizer, kind)]
+        for kind in ("random", "single_class")
+    )
+    return [one - other for one, other in zip(random, single_class, strict=True)]
+
+
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
     """Draw loss and accuracy against the epoch for both kinds of batches, and the features of the first seed."""
     from bnjax.reporting.figures import lines
@@ -213,4 +265,13 @@ def _setting(results: dict[str, Any], config: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     shown = (*KIND, "train_loss", "test_accuracy", "test_accuracy_std", "neighbour_accuracy", "seeds")
-    main(run, Config, name="experiments.classification", figures=figures, failures=failures, columns=shown, x64=False)
+    main(
+        run,
+        Config,
+        name="experiments.classification",
+        figures=figures,
+        failures=failures,
+        claims=claims,
+        columns=shown,
+        x64=False,
+    )

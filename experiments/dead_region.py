@@ -21,12 +21,16 @@ import optax
 from jaxtyping import Array
 
 from bnjax.normalizers import Normalizer, batch_norm, post_shifted_batch_norm
-from experiments.command import Options, main
+from experiments.claims import COLLAPSE, Claim, verdict
+from experiments.command import main
+from experiments.options import Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CLASSES = 3
+# So far from the border rounding does not decide on which side a filter is.
+BESIDE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -117,10 +121,70 @@ def failures(results: dict[str, Any]) -> list[str]:
         f"{row['normalizer']}, {row['activation']}, margin {row['margin']:g}: gradient {row['gradient_norm_max']:.1e}, "
         f"Hessian {row['hessian_max']:.1e}"
         for row in results["table"]
-        # At the border itself the derivative is a convention, and rounding decides on which side a filter is.
-        if abs(row["margin"]) > 1e-9
-        and (row["dead"] and row["activation"] == "relu") != (row["gradient_norm_max"] == row["hessian_max"] == 0)
+        if _off_border(row) and not _as_derived(row)
     ]
+
+
+def _off_border(row: dict[str, Any]) -> bool:
+    """Return whether a filter is beside the border, where the derivative is no convention."""
+    return abs(row["margin"]) > BESIDE
+
+
+def _as_derived(row: dict[str, Any]) -> bool:
+    """Return whether gradient and Hessian are exactly 0 where a filter is dead behind a ReLU, and only there."""
+    return (row["dead"] and row["activation"] == "relu") == _without_derivatives(row)
+
+
+def _without_derivatives(row: dict[str, Any]) -> bool:
+    return row["gradient_norm_max"] == row["hessian_max"] == 0
+
+
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of the region that cannot be trained, and of what makes a filter trainable again."""
+
+    def rows_of(normalizer: str, activation: str) -> list[dict[str, Any]]:
+        kind = (normalizer, activation)
+        return [row for row in results["table"] if (row["normalizer"], row["activation"]) == kind and _off_border(row)]
+
+    relu, leaky = rows_of("batch_norm", "relu"), rows_of("batch_norm", "leaky_relu")
+    shifted = rows_of("post_shifted_batch_norm", "relu")
+    cases = (
+        ("In front of a ReLU normalization makes a region of (γ, β) that cannot be trained.", relu, _as_derived),
+        (
+            "In front of a leaky ReLU too normalization makes such a region.",
+            [row for row in leaky if row["dead"]],
+            _without_derivatives,
+        ),
+        (
+            "Post-shifted batch normalization makes a filter near the region's border trainable again.",
+            [row for row in shifted if BESIDE - config["shift"] < row["margin"] < 0],
+            lambda row: not _without_derivatives(row),
+        ),
+    )
+    return [
+        Claim(
+            paper=COLLAPSE,
+            place="abstract",
+            claim=sentence,
+            ours=_told(rows),
+            n=f"margins: {len(rows)}, batches: {config['seeds']}, of {config['rows']} Gaussian rows",
+            verdict=verdict(map(holds, rows)),
+        )
+        for sentence, rows, holds in cases
+        if rows
+    ]
+
+
+def _told(rows: list[dict[str, Any]]) -> str:
+    """Return at how many margins there is nothing to train with, and how large the gradient is at the others."""
+    dead = [row for row in rows if row["margin"] < 0]
+    exact = sum(map(_without_derivatives, dead))
+    told = [f"gradient and Hessian exactly 0 at {exact} of {len(dead)} margins below 0"]
+    trained = [row for row in rows if not _without_derivatives(row)]
+    if trained:
+        least = min(trained, key=lambda row: row["gradient_norm"])
+        told.append(f"elsewhere a gradient of {least['gradient_norm']:.2g} ± {least['gradient_norm_std']:.2g} at least")
+    return "; ".join(told)
 
 
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -160,4 +224,6 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.dead_region", figures=figures, failures=failures, summary=summary)
+    main(
+        run, Config, name="experiments.dead_region", figures=figures, failures=failures, claims=claims, summary=summary
+    )

@@ -24,9 +24,18 @@ from bnjax.normalizers import Normalizer
 from bnjax.normalizers.normalizer import Mode
 from bnjax.training import Recipe
 from experiments import trajectory_figures
+from experiments.claims import Claim
 from experiments.command import main
 from experiments.networks import NORMALIZERS
 from experiments.trajectory import TrajectoryOptions, failures, followed, summary
+from experiments.trajectory_claims import (
+    COVARIATE_SHIFT,
+    CURVATURE,
+    DEFINITION,
+    SENTENCES,
+    THEOREM,
+    trajectory_claims,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,5 +123,20 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     return trajectory_figures.figures(results, config, network=f"{config['depth']} matrices of 10×10")
 
 
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of batch normalization in a deep linear network."""
+    places = {**dict.fromkeys(SENTENCES, "appendix B"), CURVATURE: THEOREM, COVARIATE_SHIFT: DEFINITION}
+    return trajectory_claims(results, config, "In a deep linear network with batch normalization", places)
+
+
 if __name__ == "__main__":
-    main(run, Config, name="experiments.deep_linear", figures=figures, failures=failures, summary=summary, sooner=True)
+    main(
+        run,
+        Config,
+        name="experiments.deep_linear",
+        figures=figures,
+        failures=failures,
+        claims=claims,
+        summary=summary,
+        sooner=True,
+    )

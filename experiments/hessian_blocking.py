@@ -20,8 +20,10 @@ import bnjax
 from bnjax.derivatives.terms import TERM_PARTS
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
 from bnjax.reporting.tables import format_value
-from experiments.command import call_in_threads, main
+from experiments.claims import BLINDNESS, Claim, verdict, with_spread
+from experiments.command import main
 from experiments.small_network import NetworkOptions, TrainedNetwork, batches
+from experiments.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,6 +42,7 @@ MAPPED_TERMS = ("diagonal", "off_diagonal", "remainder")
 MAPPED_FEATURES = (0, 1)
 # What the theory says is zero: with one label in the batch all of gradient and diagonal is shared.
 BLOCKED = 1e-12
+BLOCKED_TERMS = {"gradient": "first-order term", "diagonal": "diagonal of the second-order term"}
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,62 @@ def failures(results: dict[str, Any]) -> list[str]:
     """Return what contradicts the theory: blocked parts that get through, or passing ones that don't."""
     complaints = []
     for row in results["table"]:
-        shared = row["part"] == "shared" and row["term"] in ("gradient", "diagonal")
+        shared = row["part"] == "shared" and row["term"] in BLOCKED_TERMS
         if row["survival"] is None:
             continue
-        if row["normalizer"] == "batch_norm" and shared and row["survival"] > BLOCKED:
+        if row["normalizer"] == "batch_norm" and shared and not _blocked(row):
             complaints.append(f"batch_norm lets the shared {row['term']} term through: survival {row['survival']:.1e}")
         if row["normalizer"] == "none" and abs(row["survival"] - 1) > BLOCKED:
             complaints.append(f"no normalizer blocks the {row['term']} term: survival {row['survival']:.3f}")
     return complaints
+
+
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of the paper's claims on batches of one class."""
+    of_one_class = [
+        row
+        for row in results["table"]
+        if (row["batch"], row["part"]) == ("single_class", "total")
+        and row["term"] in BLOCKED_TERMS
+        and row["survival"] is not None
+    ]
+    behind_batch = [row for row in of_one_class if row["normalizer"] == "batch_norm"]
+    behind_layer = [row for row in of_one_class if row["normalizer"] == "layer_norm"]
+    found = [
+        Claim(
+            paper=BLINDNESS,
+            place="abstract",
+            claim=f"On batches of one class batch normalization blocks the {BLOCKED_TERMS[row['term']]} of the loss.",
+            ours=f"survival {_survival(row)}",
+            n=_sample(row, results, config),
+            verdict=verdict([_blocked(row)], samples=row["batches"]),
+        )
+        for row in behind_batch
+    ]
+    if behind_layer:
+        alternative = Claim(
+            paper=BLINDNESS,
+            place="layer normalization as the alternative",
+            claim="Layer normalization blocks neither of these two terms.",
+            ours=", ".join(f"{BLOCKED_TERMS[row['term']]}: survival {_survival(row)}" for row in behind_layer),
+            n=_sample(behind_layer[0], results, config),
+            verdict=verdict((not _blocked(row) for row in behind_layer), samples=behind_layer[0]["batches"]),
+        )
+        found.append(alternative)
+    return found
+
+
+def _blocked(row: dict[str, Any]) -> bool:
+    """Return whether nothing but rounding of a term gets back."""
+    return row["survival"] <= BLOCKED
+
+
+def _survival(row: dict[str, Any]) -> str:
+    return with_spread(row["survival"], row["survival_std"])
+
+
+def _sample(row: dict[str, Any], results: dict[str, Any], config: dict[str, Any]) -> str:
+    return f"{row['batches']} batches of {config['rows']} rows, 1 network; {results['data']}"
 
 
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -230,6 +281,7 @@ if __name__ == "__main__":
         name="experiments.hessian_blocking",
         figures=figures,
         failures=failures,
+        claims=claims,
         summary=summary,
         sooner=True,
     )

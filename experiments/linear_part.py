@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bnjax.normalizers import Normalizer
+from experiments.claims import BLINDNESS, Claim, verdict
 from experiments.command import main
 from experiments.networks import NormalizerName, normalizer_at
 from experiments.split_head_networks import (
@@ -163,9 +164,33 @@ def failures(results: dict[str, Any]) -> list[str]:
     """Return the linear parts that get through batch normalization."""
     return [
         f"{row['model']}, {row['recipe']}: {row['ratio']:.1e} of a linear part gets through, not at most {BLOCKED:.0e}"
-        for row in results["table"]
-        if row["normalizer"] == "batch_norm" and row["ratio"] is not None and not row["ratio"] <= BLOCKED
+        for row in _through_batch_norm(results)
+        if not row["ratio"] <= BLOCKED
     ]
+
+
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of the paper's claim on the linear part."""
+    rows = _through_batch_norm(results)
+    if not rows:
+        return []
+    return [
+        Claim(
+            paper=BLINDNESS,
+            place="linear part of the off-diagonal term",
+            claim="Of the off-diagonal term the part made of Ŷ_linear has no gradient below batch normalization.",
+            ours=f"at most {max(row['ratio'] for row in rows):.1e} of what a mere division would let through, of any "
+            "feature",
+            n=f"{len(rows)} trained networks, {config['repeats']} batches of {config['rows']} rows of every class; "
+            f"{results['data']}",
+            verdict=verdict(row["ratio"] <= BLOCKED for row in rows),
+        )
+    ]
+
+
+def _through_batch_norm(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the networks that have such a part, behind batch normalization."""
+    return [row for row in results["table"] if row["normalizer"] == "batch_norm" and row["ratio"] is not None]
 
 
 def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
@@ -198,4 +223,4 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 if __name__ == "__main__":
     shown = ("model", "recipe", "normalizer", "gradient_norm", "reference_norm", "ratio", "passing_ratio", "accuracy")
-    main(run, Config, name="experiments.linear_part", figures=figures, failures=failures, columns=shown)
+    main(run, Config, name="experiments.linear_part", figures=figures, failures=failures, claims=claims, columns=shown)

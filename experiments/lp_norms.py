@@ -9,12 +9,21 @@ value, by the root of their mean square, or by their largest absolute value (arX
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from experiments import smoothness
+from experiments.claims import Claim
 from experiments.command import main
 from experiments.networks import NormalizerName
 from experiments.trajectory import failures, summary
+from experiments.trajectory_claims import (
+    COVARIATE_SHIFT,
+    LANDSCAPE,
+    LOSS,
+    PREDICTIVENESS,
+    SMOOTHNESS,
+    trajectory_claims,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,14 @@ class Config(smoothness.Config):
         return dataclasses.replace(super().smoke_sized(), normalizers=("batch_norm", "l1_norm"))
 
 
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of all norms, that of batch normalization among them."""
+    places = dict.fromkeys((LOSS, LANDSCAPE, PREDICTIVENESS, SMOOTHNESS, COVARIATE_SHIFT), "section 3.3")
+    return trajectory_claims(
+        results, config, "With ℓ1, ℓ2 or ℓ∞ normalization", places, ("l1_norm", "batch_norm", "linf_norm")
+    )
+
+
 if __name__ == "__main__":
     main(
         smoothness.run,
@@ -36,6 +53,7 @@ if __name__ == "__main__":
         name="experiments.lp_norms",
         figures=smoothness.figures,
         failures=failures,
+        claims=claims,
         summary=summary,
         sooner=True,
     )

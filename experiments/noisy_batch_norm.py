@@ -25,9 +25,11 @@ from bnjax.data import LabelledImages
 from bnjax.models import normalizer_names, passages
 from bnjax.training import Recipe, TrainState, train_step
 from experiments.averages import compared, left_out, over_seeds, paired_test
+from experiments.claims import OPTIMIZATION, Claim
 from experiments.command import main
 from experiments.networks import DataOptions, ModelName
 from experiments.observed import observed_from_every_seed
+from experiments.tested_claims import claim_of_tests, comparisons
 from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ NORMALIZERS = ("none", "batch_norm", "noisy_batch_norm")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # A feature whose deviation is below this share of the largest is dead and has no unit.
 DEAD = 1e-6
+SHIFTS = ("mean_change", "deviation_change")
 # Pairs to compare, and what the paper says of the second in comparison with the first.
 CLAIMS = (
     ("none", "noisy_batch_norm", "train_loss", "smaller: trains faster"),
@@ -183,6 +186,29 @@ def failures(results: dict[str, Any]) -> list[str]:
     ]
 
 
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of a network whose distributions are made to shift."""
+    network = "A network with noise behind batch normalization"
+    sentences = (
+        ("Noise behind batch normalization makes its outputs shift more.", "batch_norm", SHIFTS),
+        (f"{network} has outputs that shift more than those of one without normalizers.", "none", SHIFTS),
+        (f"{network} trains faster than one without normalizers.", "none", ("train_loss",)),
+        (f"{network} trains about as fast as one without the noise.", "batch_norm", ("train_loss",)),
+    )
+    return [
+        claim
+        for sentence, against, measures in sentences
+        for claim in claim_of_tests(
+            OPTIMIZATION,
+            "Fig. 2",
+            sentence,
+            comparisons(results, "noisy_batch_norm", against, *measures),
+            results,
+            config,
+        )
+    ]
+
+
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the paired comparisons."""
     return compared(results["tests"])
@@ -251,6 +277,7 @@ if __name__ == "__main__":
         name="experiments.noisy_batch_norm",
         figures=figures,
         failures=failures,
+        claims=claims,
         summary=summary,
         sooner=True,
     )

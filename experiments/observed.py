@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnjax.data import LabelledImages
 from bnjax.reporting.records import replacing
 from bnjax.training import LossNotFiniteError, Order, Recipe, Trained, TrainState
-from experiments.command import training_bar
 from experiments.networks import TrainingOptions
+from experiments.progress import training_bar
 
 
 class Observed(NamedTuple):
@@ -81,8 +82,18 @@ def trained_and_observed(
         )
     except LossNotFiniteError as error:
         raise LossNotFiniteError(f"{name}: {error}") from error
-    files = [folder / f"{epoch}.json" for epoch in range(config.epochs + 1)]
-    return Observed(trained, [json.loads(file.read_text(encoding="utf-8")) for file in files])
+    return Observed(trained, [_seen(folder / f"{epoch}.json") for epoch in range(config.epochs + 1)])
+
+
+def _seen(file: Path) -> Any:
+    """Return what was seen of an epoch; ValueError if the file is damaged, for the epoch is over."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(
+            f"{file}, what was measured of an epoch, is damaged ({error}); remove {file.parents[1]} to train that "
+            "network anew"
+        ) from None
 
 
 class Run(NamedTuple):

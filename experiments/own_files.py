@@ -4,15 +4,17 @@ All that does not fit raises ValueError, which names the option, what it needs a
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.serialization import msgpack_restore
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
+
+from experiments.own_errors import said
 
 
 class Rows(NamedTuple):
@@ -42,13 +44,35 @@ def own_rows(inputs: Path, labels: Path | None) -> Rows:
                 f"--inputs without --labels needs an .npz file with the arrays inputs and labels, got {inputs} with "
                 f"{sorted(arrays) or 'no names'}"
             )
-        found = arrays["inputs"], arrays["labels"]
+        found = {f"--inputs {inputs}, {name}": arrays[name] for name in ("inputs", "labels")}
     else:
-        found = _read("--inputs", inputs, lambda: np.load(inputs)), _read("--labels", labels, lambda: np.load(labels))
-    lengths = [len(array) if isinstance(array, np.ndarray) and array.ndim else 0 for array in found]
-    if lengths[0] != lengths[1] or not lengths[0]:
-        raise ValueError(f"--inputs and --labels need arrays of as many rows, got {lengths[0]} and {lengths[1]} rows")
-    return Rows(*found, f"{lengths[0]:,} rows of {inputs.name}")
+        found = {
+            f"{option} {path}": _read(option, path, partial(np.load, path))
+            for option, path in {"--inputs": inputs, "--labels": labels}.items()
+        }
+    for name, array in found.items():
+        _check_numbers(name, array)
+    values, told = found.values()
+    if len(values) != len(told):
+        raise ValueError(f"--inputs and --labels need arrays of as many rows, got {len(values)} and {len(told)} rows")
+    return Rows(values, told, f"{len(values):,} rows of {inputs.name}")
+
+
+def _check_numbers(name: str, array: Any) -> None:
+    """Raise unless there are rows of finite numbers."""
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} needs to be one array, a .npy file, got a {type(array).__name__}")
+    came = f"{array.dtype} of shape {array.shape}"
+    if not array.size or not array.ndim or not np.issubdtype(array.dtype, np.number):
+        raise ValueError(f"{name} needs numbers, one entry a row, got {came}; save what np.asarray(..., float) makes")
+    if np.issubdtype(array.dtype, np.inexact):
+        finite = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        if not finite.all():
+            rows = np.flatnonzero(~finite)
+            raise ValueError(
+                f"{name} needs to be finite, got NaN or infinity in row {rows[0]} and {len(rows) - 1} more, counted "
+                f"from 0, of {came}; drop those rows"
+            )
 
 
 def own_variables(path: Path, like: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,21 +83,28 @@ def own_variables(path: Path, like: Mapping[str, Any]) -> dict[str, Any]:
         like: variables of the same shapes.
     """
     found = _read("--variables", path, lambda: _variables(path))
+    if not isinstance(found, Mapping):
+        raise ValueError(f"--variables {path} needs collections of variables by name, got a {type(found).__name__}")
     # As flax's training states have it, and those of this library.
-    found = {name: found.get(name, found.get("stats") if name == "batch_stats" else None) or {} for name in like}
-    shapes, wanted = map(_shapes, (found, like))
-    for key in (*wanted, *shapes):
-        if wanted.get(key) != shapes.get(key):
-            raise ValueError(
-                f"--variables {path} needs the model's own: {key} of shape {wanted.get(key, 'none')}, got "
-                f"{shapes.get(key, 'none')}"
-            )
-    return jax.tree.map(lambda own, leaf: jnp.asarray(leaf, own.dtype), dict(like), found)
+    found = {name: found.get(name, found.get("stats") if name == "batch_stats" else None) for name in like}
+    leaves, own = _by_path(found), _by_path(like)
+    for path_of in (*own, *leaves):
+        wanted, came = (_described(tree.get(path_of)) for tree in (own, leaves))
+        if wanted != came:
+            raise ValueError(f"--variables {path} needs the model's own: {path_of} with {wanted}, got {came}")
+    return unflatten_dict({name: jnp.asarray(leaves[name], leaf.dtype) for name, leaf in own.items()}, sep="/")
 
 
-def _shapes(tree: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    flat: dict[str, Any] = flatten_dict(tree, sep="/")
-    return {path: leaf.shape for path, leaf in flat.items()}
+def _by_path(tree: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[tuple, Any] = flatten_dict(tree)
+    return {"/".join(map(str, path)): leaf for path, leaf in flat.items()}
+
+
+def _described(leaf: Any) -> str:
+    """Return the shape of numbers, and what it is of all else."""
+    if jnp.issubdtype(getattr(leaf, "dtype", object), np.number):
+        return f"shape {leaf.shape}"
+    return "none" if leaf is None else f"a {type(leaf).__name__} that holds no numbers"
 
 
 def _variables(path: Path) -> Any:
@@ -90,4 +121,4 @@ def _read(option: str, path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except Exception as error:
-        raise ValueError(f"{option} {path} can't be read: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{option} {path} can't be read: {said(error)}") from None

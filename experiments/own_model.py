@@ -15,18 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen as nn
-from flax.core import unfreeze
+from flax.core import FrozenDict, unfreeze
 from jaxtyping import Array
 
 from bnjax.models.given import explained
 from bnjax.models.interception import Around, apply_around
 from bnjax.models.recognition import NORMALIZATIONS
+from experiments.own_errors import said
 
 
 def squared(output: Array, target: Array) -> Array:
     """Return half of the squared distance of an output and a target of the same shape."""
     if output.shape != target.shape:
-        raise ValueError(f"a squared loss needs targets of the outputs' shape {output.shape}, got {target.shape}")
+        raise ValueError(
+            f"a squared loss needs targets of the outputs' shape {output.shape}, got {target.shape} and {target.dtype}"
+        )
     return jnp.sum((output - target) ** 2) / 2
 
 
@@ -94,14 +97,14 @@ def own_model(model: str, model_options: str, call_options: str, loss: str) -> O
     try:
         module = make(**options)
     except Exception as error:
-        raise ValueError(f"--model {model} can't be made with the options {options}: {_said(error)}") from error
+        raise ValueError(f"--model {model} can't be made with the options {options}: {said(error)}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(
             f"--model needs a linen module class (flax.linen.Module), or a function that makes such a module; {model} "
             f"makes a {type(module).__name__}; an nnx model is audited from Python, by bnjax.audit(model, None, ...)"
         )
     of_row = LOSSES[loss] if loss in LOSSES else _named("--loss", loss, f"one of {', '.join(LOSSES)}, or ")
-    return OwnModel(module, tuple(sorted(_options("--call-options", call_options).items())), of_row)
+    return OwnModel(module, tuple(sorted(_call_options(module, call_options).items())), of_row)
 
 
 def called_shapes(model: OwnModel, key: Array, inputs: Array) -> dict[str, Any]:
@@ -113,14 +116,14 @@ def called_shapes(model: OwnModel, key: Array, inputs: Array) -> dict[str, Any]:
     except Exception as error:
         raise ValueError(
             f"--model can't be called on inputs of shape {inputs.shape} and {inputs.dtype} with --call-options "
-            f"{dict(model.options)}: {_said(error)}; what else it is called with in training goes to --call-options, "
+            f"{dict(model.options)}: {said(error)}; what else it is called with in training goes to --call-options, "
             f"such as '{EXAMPLES['--call-options']}'"
         ) from error
     return variables
 
 
-def check_classes(model: OwnModel, variables: Any, inputs: Array, labels: np.ndarray) -> None:
-    """Raise unless the labels of a cross-entropy are numbers of the model's outputs."""
+def check_classes(model: OwnModel, variables: Any, inputs: Array, *labels: np.ndarray) -> None:
+    """Raise unless the labels of a cross-entropy, in any arrays, are numbers of the model's outputs."""
     if model.loss is not LOSSES["cross_entropy"]:
         return
     outputs, _ = jax.eval_shape(model.outputs, variables, inputs, streams(jax.random.key(0)))
@@ -130,13 +133,16 @@ def check_classes(model: OwnModel, variables: Any, inputs: Array, labels: np.nda
             f"--loss cross_entropy needs a model that returns logits of shape (rows, classes), got "
             f"{shape or type(outputs).__name__}; pass --loss package.module:name, a loss(output_row, label) of your own"
         )
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"--loss cross_entropy needs one integer a row, got {labels.dtype} of shape {labels.shape}")
-    if labels.min() < 0 or labels.max() >= shape[1]:
-        raise ValueError(
-            f"labels need to be from 0 to {shape[1] - 1}, for the model has {shape[1]} outputs, got some from "
-            f"{labels.min()} to {labels.max()}"
-        )
+    for array in labels:
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(
+                f"--loss cross_entropy needs labels of one integer a row, got {array.dtype} of shape {array.shape}"
+            )
+        if array.min() < 0 or array.max() >= shape[1]:
+            raise ValueError(
+                f"labels need to be from 0 to {shape[1] - 1}, for the model has {shape[1]} outputs, got some from "
+                f"{array.min()} to {array.max()}"
+            )
 
 
 def _named(option: str, name: str, further: str = "") -> Any:
@@ -148,13 +154,28 @@ def _named(option: str, name: str, further: str = "") -> Any:
         return getattr(import_module(module), attribute)
     except Exception as error:
         raise ValueError(
-            f"{option} {name} can't be imported: {_said(error)}; run from the folder that holds the module, or put it "
+            f"{option} {name} can't be imported: {said(error)}; run from the folder that holds the module, or put it "
             "on PYTHONPATH"
         ) from error
 
 
+def _call_options(module: nn.Module, text: str) -> dict[str, Any]:
+    """Return what else a model is called with; ValueError unless its own `__call__` takes that."""
+    options, name = _options("--call-options", text), type(module).__name__
+    if not callable(module):
+        raise ValueError(f"--model needs a module with a method __call__, which {name} has not")
+    if taken := set(inspect.signature(nn.Module.apply).parameters) & set(options):
+        raise ValueError(f"--call-options are for {name}.__call__, got {' '.join(sorted(taken))} of apply")
+    signature = inspect.signature(module)
+    try:
+        signature.bind("inputs", **options)
+    except TypeError as error:
+        raise ValueError(f"--call-options do not fit {name}.__call__{signature}: {error}") from None
+    return options
+
+
 def _options(option: str, text: str) -> dict[str, Any]:
-    """Return a JSON object with tuples in place of lists, which are not hashable."""
+    """Return a JSON object, hashable: with tuples in place of lists."""
     wanted = f"{option} needs a JSON object such as '{EXAMPLES[option]}', got {text!r}"
     try:
         options = json.loads(text)
@@ -166,8 +187,6 @@ def _options(option: str, text: str) -> dict[str, Any]:
 
 
 def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return FrozenDict({name: _hashable(entry) for name, entry in value.items()})
     return tuple(map(_hashable, value)) if isinstance(value, list) else value
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

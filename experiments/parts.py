@@ -3,39 +3,131 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter, sleep
+from typing import NamedTuple
 
 from bnjax.reporting.records import RESULT_FILE, Record, read_record
+from experiments.progress import parts_bar
+
+# How often is looked whether a process has ended, and how long one that is told to end may take, in seconds.
+LOOK_EVERY_S, END_WITHIN_S = 0.1, 10.0
 
 
-def run_parts(parts: Mapping[str, Sequence[str]], output: Path) -> dict[str, Record]:
+class Parts(NamedTuple):
+    """What became of experiments.
+
+    Attributes:
+        records: the records of those that have one, by name.
+        reasons: why the others have none.
+    """
+
+    records: dict[str, Record]
+    reasons: dict[str, str]
+
+
+def run_parts(parts: Mapping[str, Sequence[str]], output: Path, *, at_once: int = 1) -> Parts:
     """Return the records of experiments in `output/<name>`, run as from the command line where there is none yet.
 
-    One after another: two side by side take as long, since each uses all processors. Their progress and their messages
-    are shown, their tables go to `output/<name>.txt`. Their checks may have failed; their results then say so.
+    What they print goes to `output/<name>.txt`; a line for each, with its seconds, and on a terminal a bar, to stderr.
+    Their checks may have failed; their results then say so. One that leaves no record does not stop the others.
 
     Args:
         parts: the names of modules of `experiments`, and their command lines besides `--output`.
         output: the folder of all.
+        at_once: so many run side by side. More than one pays only where they hardly compute: each uses all processors.
+
+    Raises:
+        ValueError: before any runs, where a folder holds the record of another command, or what is none.
+    """
+    before = recorded_parts(parts, output)
+    missing = {name: arguments for name, arguments in parts.items() if name not in before}
+    reasons: dict[str, str] = {}
+    with parts_bar(len(parts)) as (begins, ends):
+        for name in before:
+            ends(f"{name}: recorded before")
+
+        def ended(name: str, status: int, seconds: float) -> None:
+            if not (output / name / RESULT_FILE).exists():
+                reasons[name] = _reason(_printed(name, output), status)
+            ends(f"{name}: {reasons.get(name, 'recorded')}, {seconds:.0f} s")
+
+        _run(missing, output, at_once, begins, ended)
+    return Parts(recorded_parts(parts, output), {name: reasons[name] for name in parts if name in reasons})
+
+
+def recorded_parts(parts: Mapping[str, Sequence[str]], output: Path) -> dict[str, Record]:
+    """Return the records that are there.
 
     Raises:
         ValueError: a folder holds the record of another command, or what is none of this experiment.
-        ChildProcessError: one leaves no record, as a run that was refused or killed.
     """
-    for name, arguments in parts.items():
-        if (output / name / RESULT_FILE).exists():
-            continue
-        with (output / f"{name}.txt").open("w", encoding="utf-8") as printed:
-            command = [sys.executable, *_command(name, output, arguments)]
-            status = subprocess.run(command, stdout=printed, check=False).returncode
-        if not (output / name / RESULT_FILE).exists():
-            raise ChildProcessError(f"experiments.{name} ended with exit status {status} and without a result")
-    return {name: _record(name, output, arguments) for name, arguments in parts.items()}
+    return {
+        name: _record(name, output, arguments)
+        for name, arguments in parts.items()
+        if (output / name / RESULT_FILE).exists()
+    }
+
+
+def command_without_places(command: str) -> str:
+    """Return a command without its folders, which have several names.
+
+    Example:
+        >>> command_without_places("python -m experiments.flow --output results/flow --seed 3")
+        'python -m experiments.flow --seed 3'
+    """
+    words = shlex.split(command)
+    places = [place for place, word in enumerate(words) if word in ("--output", "--data-dir")]
+    return shlex.join(word for place, word in enumerate(words) if place not in places and place - 1 not in places)
+
+
+def _run(
+    parts: Mapping[str, Sequence[str]],
+    output: Path,
+    at_once: int,
+    begins: Callable[[str], None],
+    ended: Callable[[str, int, float], None],
+) -> None:
+    """Run experiments, so many side by side, and tell of begin and end of each; none goes on when this ends."""
+    waiting = list(parts.items())
+    running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                name, arguments = waiting.pop(0)
+                begins(name)
+                with _printed(name, output).open("wb") as printed:
+                    command = [sys.executable, *_command(name, output, arguments)]
+                    process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
+                running[name] = process, perf_counter()
+            sleep(LOOK_EVERY_S)
+            for name in [name for name, (process, _) in running.items() if process.poll() is not None]:
+                process, begin = running.pop(name)
+                ended(name, process.returncode, perf_counter() - begin)
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            try:
+                process.wait(END_WITHIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _printed(name: str, output: Path) -> Path:
+    return output / f"{name}.txt"
 
 
 def _command(name: str, output: Path, arguments: Sequence[str]) -> list[str]:
     return ["-m", f"experiments.{name}", "--output", str(output / name), *arguments]
+
+
+def _reason(printed: Path, status: int) -> str:
+    """Return why a run left no record: the last line of what it said, or how it ended."""
+    said = printed.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    return f"{said[-1].removeprefix('error: ')} ({how})" if said else how
 
 
 def _record(name: str, output: Path, arguments: Sequence[str]) -> Record:
@@ -44,16 +136,9 @@ def _record(name: str, output: Path, arguments: Sequence[str]) -> Record:
     if record.experiment != f"experiments.{name}" or not {"table", "failures"} <= set(record.results):
         raise ValueError(f"{folder} needs to hold a result of {name}, got one of {record.experiment}; remove it")
     made_by, expected = record.provenance.get("command", ""), shlex.join(["python", *_command(name, output, arguments)])
-    if _without_places(made_by) != _without_places(expected):
+    if command_without_places(made_by) != command_without_places(expected):
         raise ValueError(
             f"{folder} holds the result of\n    {made_by}\nand not of\n    {expected}\n"
             "give another --output, or remove that folder"
         )
     return record
-
-
-def _without_places(command: str) -> list[str]:
-    """Return a command without its folders, which have several names."""
-    words = shlex.split(command)
-    places = [place for place, word in enumerate(words) if word in ("--output", "--data-dir")]
-    return [word for place, word in enumerate(words) if place not in places and place - 1 not in places]

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from bnjax.training import LossNotFiniteError, Recipe
 from experiments.averages import left_out, over_seeds, paired_test
-from experiments.command import main, training_bar
+from experiments.claims import OPTIMIZATION, Claim
+from experiments.command import main
 from experiments.networks import (
     DataOptions,
     ModelName,
@@ -27,6 +28,8 @@ from experiments.networks import (
     optimizer_of_any_rate,
     start_at_rate,
 )
+from experiments.progress import training_bar
+from experiments.tested_claims import claim_of_tests, comparisons
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,6 +176,25 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     }
 
 
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of batch normalization beside none."""
+    return [
+        claim
+        for measure, sentence in (
+            ("train_loss", "With batch normalization a network trains faster."),
+            ("test_accuracy", "With batch normalization a network is more accurate at the end."),
+        )
+        for claim in claim_of_tests(
+            OPTIMIZATION,
+            "Fig. 1",
+            sentence,
+            comparisons(results, "batch_norm", "none", measure),
+            results,
+            config,
+        )
+    ]
+
+
 if __name__ == "__main__":
     shown = (
         *KIND,
@@ -190,6 +212,7 @@ if __name__ == "__main__":
         name="experiments.performance",
         figures=figures,
         failures=failures,
+        claims=claims,
         columns=shown,
         x64=False,
         sooner=True,

@@ -21,7 +21,9 @@ from jaxtyping import Array
 
 from bnjax.normalizers import batch_norm
 from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import Options, main, progress
+from experiments.command import main
+from experiments.options import Options
+from experiments.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 WIDTH, LAYERS = 10, 5
 # The powers that the theory blocks: the constant, and those that standardization fixes.
 BLOCKED_POWERS = (0, 1, 2)
-# An independent implementation's figures for max_order 4, over two seeds (docs/results.md).
+# An independent implementation's figures for max_order 4, over two seeds (docs/findings.md)
 INDEPENDENT = {
     ("float64", 0): "0",
     ("float64", 1): "4e-16 … 9e-16",

@@ -1,7 +1,7 @@
-"""How do the figures of a finished run look with today's drawing? ``python -m experiments.redraw DIR``.
+"""How does a finished run look with today's drawing? ``python -m experiments.redraw DIR``.
 
-Nothing is computed again: the figures come from ``DIR/result.json`` alone, through the ``figures`` function
-of the module that the record names.
+Nothing is computed again: the tables, the figures and the page come from ``DIR/result.json`` alone, the figures
+through the ``figures`` function of the module that the record names.
 """
 
 import importlib
@@ -11,25 +11,25 @@ from typing import Annotated
 
 import tyro
 
-from bnjax.reporting.figures import save
 from bnjax.reporting.records import RESULT_FILE, read_record
-
-ROOMS = ("experiments.", "benchmarks.")
+from experiments.folder import draw, write_tables
+from experiments.pipes import while_somebody_reads
+from experiments.question import ROOMS
 
 
 def redraw(directory: Path, output: Path | None = None) -> list[Path]:
-    """Draws the figures of a finished run again.
+    """Writes tables, figures and page of a finished run again.
 
     Args:
         directory: The folder that holds the run's result.json, or that file.
-        output: The folder for the figures; the run's own if None.
+        output: The folder for them; the run's own if None.
 
     Returns:
-        The paths of the figures.
+        The paths of what was written.
 
     Raises:
         FileNotFoundError: If the folder holds no record.
-        ValueError: If the record's experiment is not one of this project, or draws no figures.
+        ValueError: If the record's experiment is not one of this project.
     """
     directory = directory.parent if directory.name == RESULT_FILE else directory
     record = read_record(directory)
@@ -37,18 +37,17 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
         raise ValueError(
             f"{directory} records {record.experiment!r}, which is no experiment or benchmark of this project"
         )
-    module = importlib.import_module(record.experiment)
-    if not hasattr(module, "figures"):
-        raise ValueError(f"{record.experiment} draws no figures")
-    return save(module.figures(record.results, record.config), output or directory)
+    figures = getattr(importlib.import_module(record.experiment), "figures", None)
+    output = output or directory
+    return [*write_tables(output, record), *draw(output, record, figures)]
 
 
 def main(directory: Annotated[Path, tyro.conf.Positional], output: Path | None = None) -> None:
-    """Draws the figures of a finished run again, from its record.
+    """Writes tables, figures and page of a finished run again, from its record.
 
     Args:
         directory: The folder that holds the run's result.json.
-        output: The folder for the figures; the run's own if not given.
+        output: The folder for them; the run's own if not given.
     """
     try:
         paths = redraw(directory, output)
@@ -59,4 +58,5 @@ def main(directory: Annotated[Path, tyro.conf.Positional], output: Path | None =
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m experiments.redraw")
+    with while_somebody_reads():
+        tyro.cli(main, prog="python -m experiments.redraw")

@@ -15,8 +15,8 @@ from jaxtyping import Array
 from bnjax.curvature import batch_loss
 from bnjax.theorems.sparsifying import cantelli_bound, gaussian_noise
 from bnjax.training import Recipe, TrainState
-from experiments.command import training_bar
 from experiments.networks import DataOptions, ModelName, fixed_keys
+from experiments.progress import training_bar
 from experiments.trajectory import stretch_of_batches
 
 # Where the gradients are looked at, in their standard deviations.

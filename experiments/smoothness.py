@@ -14,9 +14,20 @@ import optax
 
 from bnjax.training import Recipe
 from experiments import trajectory_figures
+from experiments.claims import Claim
 from experiments.command import main
 from experiments.networks import DataOptions, ModelName
 from experiments.trajectory import TrajectoryOptions, failures, followed, summary
+from experiments.trajectory_claims import (
+    COVARIATE_SHIFT,
+    CURVATURE,
+    DEFINITION,
+    LANDSCAPE,
+    PREDICTIVENESS,
+    SMOOTHNESS,
+    THEOREM,
+    trajectory_claims,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,5 +64,26 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     return trajectory_figures.figures(results, config, network=config["model"])
 
 
+def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
+    """Return what was found of batch normalization; that the network trains faster is a claim of `performance`."""
+    places = {
+        LANDSCAPE: "Fig. 4",
+        PREDICTIVENESS: "Fig. 4",
+        SMOOTHNESS: "Fig. 4",
+        CURVATURE: THEOREM,
+        COVARIATE_SHIFT: DEFINITION,
+    }
+    return trajectory_claims(results, config, "With batch normalization", places)
+
+
 if __name__ == "__main__":
-    main(run, Config, name="experiments.smoothness", figures=figures, failures=failures, summary=summary, sooner=True)
+    main(
+        run,
+        Config,
+        name="experiments.smoothness",
+        figures=figures,
+        failures=failures,
+        claims=claims,
+        summary=summary,
+        sooner=True,
+    )

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bnjax.reporting.records import Record
 from experiments.averages import SIGNIFICANT
-from experiments.command import Options, main
+from experiments.command import main
+from experiments.options import Options
 from experiments.parts import run_parts
 
 if TYPE_CHECKING:
@@ -57,9 +58,11 @@ class Config(Options):
 def run(config: Config) -> dict[str, Any]:
     """Run the experiments and gather their claims."""
     assert config.output is not None, "main always gives an output"
-    records = run_parts({part: config.arguments(part) for part in config.parts}, config.output)
+    records, reasons = run_parts({part: config.arguments(part) for part in config.parts}, config.output)
+    if reasons:
+        raise ChildProcessError("; ".join(f"{part} left no result: {reason}" for part, reason in reasons.items()))
     return {
-        "table": [{"experiment": part, **row} for part, record in records.items() for row in claims(record)],
+        "table": [{"experiment": part, **row} for part, record in records.items() for row in found_in(record)],
         "parts": [
             {
                 "experiment": part,
@@ -70,11 +73,12 @@ def run(config: Config) -> dict[str, Any]:
             }
             for part, record in records.items()
         ],
+        "claims": [row for record in records.values() for row in record.results.get("claims", [])],
         "part_failures": [f"{part}: {line}" for part, record in records.items() for line in record.results["failures"]],
     }
 
 
-def claims(record: Record) -> list[dict[str, Any]]:
+def found_in(record: Record) -> list[dict[str, Any]]:
     """Return a row for each claim on which an experiment has an opinion.
 
     Either of two normalizers compared (`experiments.averages.paired_test`), or of a statement as printed, with the

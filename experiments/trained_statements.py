@@ -37,8 +37,10 @@ from bnjax.theorems.landscape import (
 )
 from bnjax.theorems.standardization import columns
 from bnjax.training import Recipe, TrainState
-from experiments.command import main, training_bar
+from experiments.command import main
 from experiments.networks import MODELS, DataOptions, ModelName, fixed_keys
+from experiments.printed_statements import claims
+from experiments.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -245,4 +247,4 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.trained_statements", figures=figures, failures=failures)
+    main(run, Config, name="experiments.trained_statements", figures=figures, failures=failures, claims=claims)

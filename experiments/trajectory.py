@@ -38,9 +38,9 @@ from bnjax.measurements import BlockedShare, blocked_share, internal_covariate_s
 from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test
-from experiments.command import threads_on
 from experiments.networks import NormalizerName, TrainingOptions, fixed_keys
 from experiments.observed import observed_from_every_seed
+from experiments.threads import threads_on
 
 STEP_SIZES = 8
 MEASURES = (

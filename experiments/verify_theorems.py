@@ -19,7 +19,10 @@ from jaxtyping import Array
 
 from bnjax.compilation import jit_once
 from bnjax.theorems import STATEMENTS, Case, Statement, draw_case
-from experiments.command import Options, call_in_threads, main
+from experiments.command import main
+from experiments.options import Options
+from experiments.theorems import claims
+from experiments.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -177,4 +180,12 @@ def _counterexample(statement: Statement, dtype: str, trials: list[dict[str, Any
 
 
 if __name__ == "__main__":
-    main(run, Config, name="experiments.verify_theorems", figures=figures, failures=failures, columns=COLUMNS)
+    main(
+        run,
+        Config,
+        name="experiments.verify_theorems",
+        figures=figures,
+        failures=failures,
+        claims=claims,
+        columns=COLUMNS,
+    )

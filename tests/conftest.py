@@ -22,9 +22,14 @@ jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep compiled programs for the next run and for processes that tests start; `--cache-clear` forgets them."""
-    assert config.cache is not None
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("compiled")))
+    """Keep compiled programs for the next run and for processes that tests start; `--cache-clear` forgets them.
+
+    Without pytest's cache, `-p no:cacheprovider`, nothing is kept.
+    """
+    cache = getattr(config, "cache", None)
+    if cache is None:
+        return
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.mkdir("compiled")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update(

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import pytest
 from bnjax import compilation
 from bnjax.compilation import compile_sooner, jit_once
 from tests.comparison import assert_close
+from tests.conftest import pytest_configure
 
 
 def shifted(x, by):
@@ -54,6 +57,13 @@ def test_flags_that_were_given_are_kept_and_none_is_given_twice(monkeypatch):
     compile_sooner()
     compile_sooner()
     assert os.environ["XLA_FLAGS"] == "--given=1 --older"
+
+
+def test_without_pytests_cache_no_programs_are_kept(monkeypatch):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    without: Any = SimpleNamespace()
+    pytest_configure(without)
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
 def test_this_jaxlib_has_the_older_generator():

@@ -4,7 +4,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEAVY = ("matplotlib", "sklearn", "tyro", "rich", "torch", "optax", "tensorflow", "IPython")
+HEAVY = [
+    "matplotlib",
+    "sklearn",
+    "scipy.special",
+    "tyro",
+    "rich",
+    "jinja2",
+    "torch",
+    "flax",
+    "optax",
+    "orbax",
+    "tensorflow",
+    "IPython",
+]
 
 
 def test_importing_the_library_imports_nothing_heavy():

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "models": {"models", "boxes", "normalizers"},
     "data": {"data", "boxes"},
     "training": {"training", "compilation", "data", "devices", "reporting"},
-    "measurements": {"measurements", "compilation", "models", "normalizers"},
+    "measurements": {"measurements", "compilation", "devices", "models", "normalizers"},
     "curvature": {"curvature", "compilation", "training", "normalizers"},
     "reporting": {"reporting"},
 }

@@ -10,6 +10,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict
 from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.devices import with_automatic_axes
 from bnjax.models import Passage, differentiate
 from bnjax.models.given import as_linen, explained
 from bnjax.models.nnx_model import NnxModel
@@ -148,24 +149,28 @@ def blocked_share(
         >>> list(shares), bool(0 < shares["norm"].mean + shares["norm"].along < 1)  # to be logged
         (['norm'], True)
     """
-
-    def mean_loss(outputs: Any) -> Array:
-        return jnp.mean(row_losses(loss, outputs, row_arguments))
-
     arguments, options = inputs if isinstance(inputs, tuple) else (inputs,), apply_kwargs or {}
     module, variables = as_linen(model, variables, arguments, options, rngs)
-    with explained(module, arguments):
-        whole = differentiate(module, variables, inputs, mean_loss, rngs=rngs, **options)
-    scales: dict[str, Any] = flatten_dict(variables["params"], sep="/")
-    # A plain dict would leave compiled code in alphabetical order.
-    shares = OrderedDict(
-        (name, _share(name, passage, scales.get(f"{name}/scale", 1.0))) for name, passage in whole.passages.items()
-    )
+
+    def measure(variables: Mapping[str, Any], inputs: tuple, row_arguments: tuple, rngs: Any) -> Metered:
+        def mean_loss(outputs: Any) -> Array:
+            return jnp.mean(row_losses(loss, outputs, row_arguments))
+
+        with explained(module, inputs):
+            whole = differentiate(module, variables, inputs, mean_loss, rngs=rngs, **options)
+        scales: dict[str, Any] = flatten_dict(nn.unbox(variables.get("params", {})), sep="/")
+        # A plain dict would leave compiled code in alphabetical order.
+        shares = OrderedDict(
+            (name, _share(name, passage, scales.get(f"{name}/scale", 1.0))) for name, passage in whole.passages.items()
+        )
+        return Metered(shares, whole.loss, whole.gradient, whole.updated)
+
+    whole = with_automatic_axes(measure)(variables, arguments, row_arguments, rngs)
     if isinstance(module, NnxModel):
         changed = module.with_variables({"params": whole.gradient, **whole.updated})
         gradient, updated = nnx.state(changed, nnx.Param, ...)
-        return Metered(shares, whole.loss, gradient, {"batch_stats": updated})
-    return Metered(shares, whole.loss, whole.gradient, whole.updated)
+        return whole._replace(gradient=gradient, updated={"batch_stats": updated})
+    return whole
 
 
 def _share(name: str, passage: Passage, scale: ArrayLike) -> BlockedShare:

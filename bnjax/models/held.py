@@ -17,7 +17,7 @@ ROUNDINGS = 100
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Held:
-    """The map `y = slope · (x - center) + offset`, entry by entry; axis 0 has length 1 or one entry a row.
+    """The map `y = slope · (x - center) + offset`, entry by entry; axis 0 has the length of that of `x`, or 1.
 
     Attributes:
         center: an array that broadcasts to `x` (no annotation says so, for JAX takes pytrees apart).
@@ -36,13 +36,18 @@ class Held:
         return (self.slope * (x - self.center) + self.offset).astype(self.dtype)
 
     @property
-    def rows(self) -> int:
-        """How many rows it tells apart, 1 if it is the same for all."""
+    def length(self) -> int:
+        """How many entries of axis 0 it tells apart, 1 if it is the same for all."""
         return max(len(leaf) for leaf in (self.center, self.slope, self.offset))
 
-    def for_rows(self, rows: int) -> "Held":
-        """Return the same with one entry a row."""
-        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (rows, *leaf.shape[1:])), self)
+    def by_row(self, rows: int) -> "Held":
+        """Return the parts of the rows, one of each; a row may have several entries of axis 0, one after another."""
+
+        def split(leaf: Array) -> Array:
+            parts = leaf.reshape(1 if len(leaf) == 1 else rows, -1, *leaf.shape[1:])
+            return jnp.broadcast_to(parts, (rows, *parts.shape[1:]))
+
+        return jax.tree.map(split, self)
 
 
 class AtWork(NamedTuple):

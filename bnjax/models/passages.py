@@ -70,6 +70,7 @@ def differentiate(
     """
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
     state = {name: collection for name, collection in variables.items() if name != "params"}
+    params = variables.get("params", {})
     axes: dict[str, int] = {}
 
     def passed(params: Any, shifts: dict[str, Array]) -> tuple[Array, tuple]:
@@ -93,10 +94,10 @@ def differentiate(
         outputs, updated = apply_around(note, model, {**state, "params": params}, *arguments, **all_options)
         return loss(outputs), (entering, leaving, updated)
 
-    shapes = jax.eval_shape(passed, variables["params"], {})[1][1]
+    shapes = jax.eval_shape(passed, params, {})[1][1]
     shifts = {name: jnp.zeros(shape.shape, shape.dtype) for name, shape in shapes.items()}
     (value, (entering, leaving, updated)), (gradient, at_output) = jax.value_and_grad(passed, (0, 1), has_aux=True)(
-        variables["params"], shifts
+        params, shifts
     )
     through = {name: Passage(entering[name], leaving[name], at_output[name], axis) for name, axis in axes.items()}
     return Differentiated(value, gradient, updated, through)

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -46,9 +46,10 @@ class Rest:
     Attributes:
         variables: parameters and statistics.
         rngs: the keys.
-        held: calls that are replaced, the same for all rows.
+        held: calls that are replaced, as of the whole batch.
         application: the model and the layer.
         dtype: of what leaves the layer.
+        row_shapes: of the model's outputs, without the axis of rows.
     """
 
     variables: Mapping[str, Any]
@@ -56,10 +57,14 @@ class Rest:
     held: dict[Call, Held]
     application: Application = field(metadata={"static": True})
     dtype: Any = field(metadata={"static": True})
+    row_shapes: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
 
-    def __call__(self, y: Float[Array, "n ..."], inputs: tuple, held: Mapping[Call, Held] | None = None) -> Any:
-        """Return the model's outputs with `y` in place of what leaves the layer, and further calls replaced."""
-        replaced = {**self.held, **(held or {})}
+    def __call__(self, y: Float[Array, "n ..."], inputs: tuple, of_row: Mapping[Call, Held] | None = None) -> Any:
+        """Return the model's outputs with `y` in place of what leaves the layer.
+
+        Calls are replaced by those `of_row`, if they are of the length of what enters them, or else by those held: what
+        is dropped of something without rows, such as an embedding of positions, is the same for all.
+        """
         calls: Counter[str] = Counter()
 
         def around(module: nn.Module, name: str, value: Any, call: Callable[[Any], Any]) -> Any:
@@ -67,9 +72,10 @@ class Rest:
                 return y.astype(self.dtype)
             if not isinstance(module, (nn.Dropout, *NORMALIZATIONS)):
                 return call(value)
-            held = replaced.get((name, calls[name]), call)
+            place = (name, calls[name])
             calls[name] += 1
-            return held(value)
+            own = (of_row or {}).get(place)
+            return own(value) if own and own.length == len(value) else self.held.get(place, call)(value)
 
         return self.application(around, self.variables, inputs, self.rngs)
 
@@ -81,6 +87,22 @@ def row_output(rest: Rest, row: Float[Array, "..."], context: tuple[tuple, dict[
         rest: the model without the layer.
         row: what leaves the layer.
         context: of the row, the model's inputs and the calls to be replaced.
+
+    Raises:
+        ValueError: a model that takes the whole batch, but no row alone.
     """
-    batch_of_one = partial(jax.tree.map, lambda leaf: leaf[None])
-    return jax.tree.map(lambda leaf: leaf[0], rest(row[None], *batch_of_one(context)))
+    inputs, of_row = context
+    batch_of_one = jax.tree.map(lambda leaf: leaf[None], inputs)
+    try:
+        outputs = rest(row[None], batch_of_one, of_row)
+        found, expected = [jnp.shape(leaf) for leaf in jax.tree.leaves(outputs)], [(1, *own) for own in rest.row_shapes]
+        if found != expected:
+            raise ValueError(f"it returns shapes {found} in place of {expected}")
+    except Exception as error:
+        shapes = [leaf.shape for leaf in jax.tree.leaves(batch_of_one)]
+        raise ValueError(
+            f"{type(rest.application.model).__name__} needs to take every row alone, as a batch of one of shapes "
+            f"{shapes}, and not the whole batch only: {error}; let the model read the number of rows off its input, as "
+            "in x.reshape(len(x), -1), and say which axes are to go, as in x.squeeze(-1)"
+        ) from error
+    return jax.tree.map(lambda leaf: leaf[0], outputs)

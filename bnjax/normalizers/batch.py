@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from bnjax.normalizers.checks import check_group_size
 from bnjax.normalizers.moments import Moments, moments, statistics_dtype
 from bnjax.normalizers.normalizer import (
     AffinePhase,
@@ -18,7 +19,6 @@ from bnjax.normalizers.normalizer import (
     Stats,
     along_features,
     build_normalizer,
-    check_group_size,
     divide_by_deviation,
     entry,
     learned_affine,

@@ -5,12 +5,12 @@ import math
 from jaxtyping import Array
 
 from bnjax.normalizers.batch import batch_axes
+from bnjax.normalizers.checks import check_group_size
 from bnjax.normalizers.moments import moments
 from bnjax.normalizers.normalizer import (
     Normalizer,
     Standardized,
     build_normalizer,
-    check_group_size,
     divide_by_deviation,
     learned_affine,
     memoized,

@@ -2,12 +2,12 @@
 
 from jaxtyping import Array
 
+from bnjax.normalizers.checks import check_group_size
 from bnjax.normalizers.moments import moments
 from bnjax.normalizers.normalizer import (
     Normalizer,
     Standardized,
     build_normalizer,
-    check_group_size,
     divide_by_deviation,
     learned_affine,
     memoized,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from bnjax.normalizers.batch import batch_axes, check_batch, updated_stats
+from bnjax.normalizers.checks import is_concrete
 from bnjax.normalizers.moments import statistics_dtype
 from bnjax.normalizers.normalizer import (
     Mode,
@@ -15,7 +16,6 @@ from bnjax.normalizers.normalizer import (
     Stats,
     along_features,
     build_normalizer,
-    is_concrete,
     learned_affine,
     memoized,
 )

@@ -10,10 +10,9 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, runtime_checka
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.normalizers.checks import check_features, check_squares, check_varies, first_true, is_concrete
 from bnjax.normalizers.moments import Moments, statistics_dtype
 
 Mode = Literal["batch", "running"]
@@ -139,9 +138,9 @@ def build_normalizer(
         with jax.ensure_compile_time_eval():
             check(x)
             if uses_input and is_concrete(x):
-                _check_squares(x, name)
+                check_squares(x, name)
             if uses_input and epsilon == 0 and is_concrete(x):
-                _check_varies(int(first_still(x)), x.shape, name)
+                check_varies(int(first_still(x)), x.shape, name)
 
     def init(x: ArrayLike) -> tuple[Params, Stats]:
         x = jnp.asarray(x)
@@ -244,81 +243,3 @@ def along_features(state: Params | Stats, name: str, x: Array, feature_axis: int
     shape = [1] * x.ndim
     shape[feature_axis] = x.shape[feature_axis]
     return entry(state, name, x.shape[feature_axis]).reshape(shape)
-
-
-def is_concrete(x: Array) -> bool:
-    """Return whether the values of `x` can be looked at (they can't while JAX traces a function)."""
-    return not isinstance(x, Tracer)
-
-
-def first_true(flags: Bool[Array, "..."]) -> Int[Array, ""]:
-    """Return at which place of the flattened flags the first is true, -1 if none is.
-
-    One number can be looked at also where the rows lie on several processes, each of which sees its own alone.
-    """
-    return jnp.where(jnp.any(flags), jnp.argmax(flags), -1)
-
-
-def check_features(x: Array, feature_axis: int, name: str) -> None:
-    """Raise unless `x` holds rows of finite real floating-point features.
-
-    Raises:
-        TypeError: `x` is not of a real floating-point dtype.
-        ValueError: fewer than two axes, a feature axis that is not there, or a NaN or infinite value.
-    """
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise TypeError(
-            f"{name} needs real floating-point features, got dtype {x.dtype}; convert integers with "
-            "x.astype(jnp.float32), split complex numbers into two features"
-        )
-    if x.ndim < 2:
-        raise ValueError(f"{name} needs features of shape (rows, ..., features), got shape {x.shape}")
-    if not -x.ndim <= feature_axis < x.ndim or feature_axis % x.ndim == 0:
-        raise ValueError(
-            f"{name} has feature_axis={feature_axis}, but x of shape {x.shape} has its rows on axis 0 and features "
-            f"on one of the axes 1 to {x.ndim - 1}"
-        )
-    if 0 in x.shape:
-        raise ValueError(f"{name} needs at least one row and one feature, got shape {x.shape}")
-    if is_concrete(x) and not np.isfinite(_largest(x)):
-        place = int(first_true(~jnp.isfinite(x)))
-        raise ValueError(
-            f"{name} needs finite features, got {float(x.ravel()[place])} at x{_place(place, x.shape)}; look for it "
-            "upstream, or drop the row"
-        )
-
-
-def check_group_size(entries: int, group: str, name: str, *, remedy: str) -> None:
-    """Raise ValueError unless the statistics of a group run over at least two entries."""
-    if entries < 2:
-        raise ValueError(
-            f"{name} needs at least 2 values for each {group}, got {entries}: one value has no variance; {remedy}; if "
-            "a head calls it for single rows, that head mixes rows and has no expansion row by row"
-        )
-
-
-@jax.jit
-def _largest(x: Array) -> Array:
-    return jnp.max(jnp.abs(x))  # NaN where one entry is.
-
-
-def _check_squares(x: Array, name: str) -> None:
-    limit = float(jnp.finfo(statistics_dtype(x.dtype)).max) ** 0.5 / x.size
-    largest = float(_largest(x))
-    if largest > limit:
-        raise ValueError(
-            f"{name} needs features up to {limit:.1e}, whose squares have a sum in {statistics_dtype(x.dtype)}, got "
-            f"{largest:.1e}; rescale x"
-        )
-
-
-def _check_varies(still: int, shape: tuple[int, ...], name: str) -> None:
-    if still >= 0:
-        raise ValueError(
-            f"{name} with epsilon=0 needs features that vary, but the group of x{_place(still, shape)} has zero "
-            "variance to rounding; drop that feature or use epsilon > 0"
-        )
-
-
-def _place(index: int, shape: tuple[int, ...]) -> list[int]:
-    return [int(i) for i in np.unravel_index(index, shape)]

@@ -280,7 +280,8 @@ def _device() -> dict[str, Any]:
     import jax
 
     device = jax.devices()[0]
-    return {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()}
+    count, cores = jax.device_count(), os.cpu_count()
+    return {"platform": device.platform, "kind": device.device_kind, "count": count, "cores": cores}
 
 
 def _git(repository: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def format_table(
         raise ValueError(f"no row has the column {unknown[0]!r}; the columns are {', '.join(known)}")
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in names:
-        numeric = all(_is_number(row[name]) for row in rows if row.get(name) is not None)
+        numeric = all(is_number(row[name]) for row in rows if row.get(name) is not None)
         justify, max_width = ("right", None) if numeric else ("left", _TEXT_WIDTH)
         table.add_column(_broken(name), justify=justify, max_width=max_width, overflow="fold", vertical="top")
     for row in rows:
@@ -108,5 +108,6 @@ def _broken(name: str) -> str:
     return "\n".join(lines)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a cell is a number, which truth values are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

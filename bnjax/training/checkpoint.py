@@ -7,7 +7,7 @@ import jax
 import orbax.checkpoint as orbax
 from orbax.checkpoint import checkpoint_managers as managers
 
-from bnjax.training.state import TrainState
+from bnjax.training.state import TrainState, digest
 
 History = list[dict[str, Any]]
 
@@ -35,14 +35,28 @@ class Checkpoints:
             best_fn=score,  # Without it orbax does not write the metrics.
             enable_async_checkpointing=False,
         )
-        self._manager = orbax.CheckpointManager(directory.absolute(), options=options)
+        self._directory = directory.absolute()
+        try:
+            self._manager = orbax.CheckpointManager(self._directory, options=options)
+        except ValueError as error:
+            kept = [int(path.name) for path in self._directory.iterdir() if path.name.isdecimal()]
+            raise _damaged(self._directory / str(max(kept)), error) from error
 
     def save(self, epoch: int, state: TrainState, history: History) -> None:
-        """Write the state after `epoch` with the history up to it; whole or not at all."""
-        items = orbax.args.Composite(
-            state=orbax.args.StandardSave(state), history=orbax.args.JsonSave({"epochs": history})
-        )
-        self._manager.save(epoch, args=items, metrics=history[-1], force=True)
+        """Write the state after `epoch` with the history up to it; whole or not at all.
+
+        Raises:
+            OSError: the disk is full, or can't be written.
+        """
+        entries = {"epochs": history, "state": digest(state)}
+        items = orbax.args.Composite(state=orbax.args.StandardSave(state), history=orbax.args.JsonSave(entries))
+        try:
+            self._manager.save(epoch, args=items, metrics=history[-1], force=True)
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"epoch {epoch} can't be kept in {self._directory}: {_said(error)}; make room and run it again in the "
+                "same folder: it goes on from the epoch before"
+            ) from error
 
     def epochs(self) -> list[int]:
         """Return the epochs that there are checkpoints of."""
@@ -54,9 +68,30 @@ class Checkpoints:
         Args:
             like: a state of the same shapes and dtypes.
             epoch: one of `epochs()`.
+
+        Raises:
+            ValueError: the checkpoint is damaged.
         """
         step = self._manager.latest_step() if epoch is None else epoch
         abstract = jax.tree.map(orbax.utils.to_shape_dtype_struct, like)
         items = orbax.args.Composite(state=orbax.args.StandardRestore(abstract), history=orbax.args.JsonRestore())
-        restored = self._manager.restore(step, args=items)
-        return restored["state"], restored["history"]["epochs"]
+        try:
+            restored = self._manager.restore(step, args=items)
+            state, history = restored["state"], restored["history"]
+            if history.get("state") not in (None, digest(state)):  # None is of an earlier version.
+                raise ValueError("other numbers than were written")
+        except Exception as error:  # Orbax and TensorStore have many, one of them Exception itself.
+            raise _damaged(self._directory / str(step), error) from error
+        return state, history["epochs"]
+
+
+def _damaged(folder: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"the checkpoint {folder} is damaged ({_said(error)}); remove it to go on from an earlier one, or all of "
+        f"{folder.parent} to train anew"
+    )
+
+
+def _said(error: Exception) -> str:
+    """Return the class of an error and the first line of what it says; the libraries say many."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

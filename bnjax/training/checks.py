@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from bnjax.compilation import jit_once
 from bnjax.data import Batches, LabelledImages
 from bnjax.reporting.records import replacing
-from bnjax.training.state import TrainState, initial_state
+from bnjax.training.state import TrainState, digest, initial_state
 from bnjax.training.step import Recipe
 
 RUN_FILE = "run.json"
@@ -119,7 +118,7 @@ def identity_of(
         "test images": _contents(test_data),
         "batch_size": batch_size,
         "seed": seed,
-        "start": None if start is None else _digest(start),
+        "start": None if start is None else digest(start),
     }
 
 
@@ -127,16 +126,6 @@ def _contents(data: LabelledImages) -> list[Any]:
     """Return name and shape of images, and a checksum of them with their labels."""
     checksum = zlib.crc32(np.ascontiguousarray(data.labels).data, zlib.crc32(np.ascontiguousarray(data.images).data))
     return [data.name, *np.shape(data.images), f"{checksum:08x}"]
-
-
-def _digest(start: TrainState) -> str:
-    """Return a short name of all numbers of a state and their places."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(start):
-        digest.update(jax.tree_util.keystr(path).encode())
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        digest.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _first_steps(recipe: Recipe, images: np.ndarray) -> list[str]:

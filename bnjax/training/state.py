@@ -1,10 +1,12 @@
 """What changes while a model is trained? One pytree of arrays, explicit in every step."""
 
+import hashlib
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from jaxtyping import Array, Int, UInt32
@@ -28,6 +30,16 @@ class TrainState(NamedTuple):
     params: Any
     stats: Any
     optimizer_state: Any
+
+
+def digest(state: TrainState) -> str:
+    """Return a short name of all numbers of a state and their places."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        found.update(jax.tree_util.keystr(path).encode())
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        found.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
+    return found.hexdigest()[:12]
 
 
 @partial(jit_once, static_argnums=(0, 1))

@@ -22,7 +22,7 @@ import bnjax
 
 LOGGER = logging.getLogger(__name__)
 # What of the library is plain programming, and has no equations.
-WITHOUT_THEORY = ("data", "models.detection", "reporting", "reporting.figures", "training")
+WITHOUT_THEORY = ("data", "models.detection", "reporting", "reporting.figures", "reporting.pages", "training")
 DESCRIBED = re.compile(r'<dl class="py (?:function|class|exception)">\s*<dt[^>]* id="([\w.]+)">(.*?)</dt>', re.DOTALL)
 ELSEWHERE = re.compile(r"url\(\s*[\"']?((?:https?:)?//[^)\"']+)")
 

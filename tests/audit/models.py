@@ -150,6 +150,30 @@ class Lifted(nn.Module):
         return nn.Dense(3)(x)
 
 
+class Joined(nn.Module):
+    """Dropout of rows and positions in one axis, and of as many positions as there are rows."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        rows, positions, width = x.shape
+        places = nn.Dropout(0.4, deterministic=not train)(nn.Embed(positions, width)(jnp.arange(positions)))
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(nn.Dense(width)(x)) + places
+        joined = nn.Dropout(0.4, deterministic=not train)(jnp.tanh(x).reshape(rows * positions, width))
+        return nn.Dense(3)(nn.BatchNorm(use_running_average=not train, name="behind")(joined).reshape(rows, -1))
+
+
+class Partitioned(nn.Module):
+    """Parameters in boxes that name the axes of devices."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        kernel: Any = nn.with_partitioning(nn.initializers.lecun_normal(), (None, "model"))
+        scale: Any = nn.with_partitioning(nn.initializers.ones, ("model",))
+        x = nn.Dense(4, kernel_init=kernel, name="first")(x)
+        x = nn.BatchNorm(use_running_average=not train, scale_init=scale, name="norm")(x)
+        return nn.Dense(3, kernel_init=kernel)(jnp.tanh(x))
+
+
 TRAIN = {"train": True}
 EXAMPLES = {
     "residual, another behind": Example(Residual(), (5, 3, 3, 1), "block2/bn1", TRAIN, ("block2/bn2",)),
@@ -163,6 +187,8 @@ EXAMPLES = {
     "float64": Example(Precise(jnp.float64), (6, 3), "norm", TRAIN),
     "nested": Example(Nested(), (6, 3), "middle/inner/norm", {"train": "batch"}, ("last/norm",)),
     "remat and scan": Example(Lifted(), (5, 3), "norm", TRAIN),
+    "rows joined with positions": Example(Joined(), (4, 4, 3), "norm", TRAIN, ("behind",)),
+    "partitioned": Example(Partitioned(), (6, 3), "norm", TRAIN),
     "rms norm": Example(ConvNeXt(), (4, 4, 4, 1), "head_norm", TRAIN),
 }
 

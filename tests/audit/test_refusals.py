@@ -61,25 +61,6 @@ def rows_joined(x, train):
     return nn.BatchNorm(use_running_average=not train, name="norm")(x.reshape(-1, 1)).reshape(x.shape)
 
 
-def attention_over_the_batch(x, train):
-    x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
-    return jax.nn.softmax(x @ x.T) @ x
-
-
-class StochasticDepth(nn.Module):
-    @nn.compact
-    def __call__(self, x, train: bool = False):
-        y = nn.BatchNorm(use_running_average=not train, name="norm")(x)
-        kept = jax.random.bernoulli(self.make_rng("drop_path"), 0.5, (len(x), 1)) if train else 1
-        return jnp.tanh(x + kept * y)
-
-
-def hidden_behind(x, train):
-    x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
-    part: Any = nn.remat(nn.BatchNorm)
-    return part(use_running_average=not train, name="hidden")(jnp.tanh(x))
-
-
 def noisy(x, train):
     return Normalization(noisy_batch_norm(), name="norm")(x, mode="batch" if train else "running")
 
@@ -104,8 +85,6 @@ MODELS = {
     "inside of remat": (rematerialized, r"'norm' is inside of nn.scan, nn.remat.*build the model without these"),
     "over positions": (over_positions, r"'norm' needs statistics over axes that .*'axis': \(1, 2\)"),
     "rows joined with positions": (rows_joined, r"one entry for each of the 5 rows, got shape \(15, 1\)"),
-    "attention over the batch": (attention_over_the_batch, "rows are mixed: alone a row's loss differs by .*'joint'"),
-    "hidden behind the layer": (hidden_behind, r"inside of nn.scan or nn.remat \(such as hidden\)"),
     "noise": (noisy, "norm does something that can't be repeated from outside of the model: noisy_batch_norm needs"),
     "a mean": (mean_over_the_batch, r"needs to return one entry for each of the 5 rows, got shapes \[\(\)\]"),
     "statistics over devices": (over_devices, "takes its statistics over an axis of devices: .*with axis_name=None"),
@@ -118,13 +97,6 @@ def test_models_that_are_not_trunk_layer_and_a_head_by_row_are_refused(name):
     function, message = MODELS[name]
     with pytest.raises(ValueError, match=message):
         ask(Of(function), rngs={"noise": jax.random.key(3)})
-
-
-def test_noise_that_the_model_draws_itself_is_refused_with_what_holds_it():
-    model, keys = StochasticDepth(), {"drop_path": jax.random.key(0)}
-    with pytest.raises(ValueError, match=r"rows are mixed: .*make_rng.*nn.Dropout .* is, with broadcast_dims="):
-        ask(model, rngs=keys)
-    assert ask(model, rngs=keys, statistics="joint").gradient_error < 1e-8
 
 
 SMALL = Small()

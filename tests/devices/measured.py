@@ -51,8 +51,19 @@ IMAGES, LABELS = np.random.default_rng(0).normal(size=(ROWS, 3, 3, 2)), np.arang
 CROSS_ENTROPY = optax.softmax_cross_entropy_with_integer_labels
 
 
+def keys() -> jax.Array:
+    """Return a random key for each row; a function, for JAX is not to start on import."""
+    return jax.random.split(jax.random.key(0), ROWS)
+
+
 def loss(y, label):
     return jnp.mean(jnp.sin(y) * jnp.linspace(-1, 2, y.size).reshape(y.shape)) ** 2 + label * jnp.mean(jnp.cos(y))
+
+
+def share(images: Any, labels: Any) -> Any:
+    """Return what a training step of one's own has of `blocked_share`."""
+    variables = jax.jit(MODEL.init)(jax.random.key(0), IMAGES)
+    return jax.jit(lambda *batch: bnjax.blocked_share(MODEL, variables, *batch, loss=CROSS_ENTROPY))(images, labels)
 
 
 def measurements(batch: Any, mesh: Mesh | None) -> dict[str, Callable[[], Any]]:
@@ -60,9 +71,6 @@ def measurements(batch: Any, mesh: Mesh | None) -> dict[str, Callable[[], Any]]:
     images, labels = batch
     variables = jax.jit(MODEL.init)(jax.random.key(0), IMAGES)
     params, stats = variables["params"], variables["batch_stats"]
-
-    def share():
-        return jax.jit(lambda *batch: bnjax.blocked_share(MODEL, variables, *batch, loss=CROSS_ENTROPY))(images, labels)
 
     def hessian_product():
         def product(params, images, labels):
@@ -89,10 +97,18 @@ def measurements(batch: Any, mesh: Mesh | None) -> dict[str, Callable[[], Any]]:
     return {
         "blocking": lambda: bnjax.blocking(loss, batch_norm(), images, labels),
         "spectrum": lambda: bnjax.spectrum(loss, batch_norm(), images, labels, max_order=2),
+        # On several devices in chunks, with a row of each.
         "audit": lambda: bnjax.audit(
-            MODEL, variables, images, labels, loss=CROSS_ENTROPY, layer="first", trunk_gradients=True
+            MODEL,
+            variables,
+            images,
+            labels,
+            loss=CROSS_ENTROPY,
+            layer="first",
+            trunk_gradients=True,
+            row_chunk=mesh and mesh.size,
         ),
-        "blocked_share": share,
+        "blocked_share": lambda: share(images, labels),
         "hessian_product": hessian_product,
         "training": training,
         REFUSALS[0]: lambda: bnjax.blocking(loss, batch_norm(epsilon=0.0), of_one_position(2.0), labels),
@@ -141,13 +157,16 @@ def main(folder: Path, *process: str) -> None:
         calls = measurements(over_rows((IMAGES, LABELS), mesh), mesh) | refusals_of_uneven_rows(mesh)
         explicit = jax.device_put(IMAGES, NamedSharding(jax.make_mesh((DEVICES,), ("rows",)), PartitionSpec("rows")))
         calls["blocking of explicit axes"] = lambda: bnjax.blocking(loss, batch_norm(), explicit, LABELS).total_gradient
+        calls["blocked_share of explicit axes"] = lambda: share(explicit, LABELS)
         save(folder / "eight.npz", calls, mesh)
         return
     number, port = map(int, process)
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=number)
     mesh = row_mesh()
     own = slice(number * ROWS // 2, (number + 1) * ROWS // 2)
-    save(folder / f"two-{number}.npz", measurements(own_rows_over((IMAGES[own], LABELS[own]), mesh), mesh), mesh)
+    calls = measurements(own_rows_over((IMAGES[own], LABELS[own]), mesh), mesh)
+    calls["keys"] = lambda: jax.random.key_data(own_rows_over(keys()[own], mesh))
+    save(folder / f"two-{number}.npz", calls, mesh)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,16 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
+import jaxtyping
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 
-from bnjax.devices import over_rows, row_mesh
-from tests.devices.measured import NUMBERS, REFUSALS, UNEVEN
+from bnjax.devices import over_rows, own_rows_over, row_mesh
+from tests.devices.measured import NUMBERS, REFUSALS, UNEVEN, keys
 
 ROOT = Path(__file__).parents[2]
 TIME_LIMIT_S = 400
@@ -87,6 +91,41 @@ def test_what_belongs_to_a_row_stays_where_the_row_is(name, place, devices, meas
 def test_rows_on_a_mesh_of_explicit_axes_give_the_numbers_of_one_device(measured):
     found, expected = measured["eight"]["blocking of explicit axes/"], measured["one"]["blocking/.total_gradient"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
+
+
+def test_a_compiled_step_on_a_mesh_of_explicit_axes_has_the_shares_of_one_device(measured):
+    expected = {key: value for key, value in measured["one"].items() if key.startswith("blocked_share/")}
+    for key, value in expected.items():
+        found = measured["eight"][key.replace("blocked_share/", "blocked_share of explicit axes/")]
+        np.testing.assert_allclose(found, value, rtol=0, atol=TOLERANCE, err_msg=key)
+
+
+@pytest.mark.parametrize("place", ["two-0", "two-1"])
+def test_random_keys_of_two_processes_are_those_of_one(place, measured):
+    np.testing.assert_array_equal(measured[place]["keys/"], jax.random.key_data(keys()))
+
+
+@pytest.mark.parametrize("count", [2.0, "2", True])
+def test_a_number_of_devices_that_is_no_integer_is_refused(count, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(TypeError, match=f"needs to be an integer, or None for all, got {count!r}"):
+        row_mesh(count)
+
+
+def test_no_devices_are_refused():
+    with pytest.raises(ValueError, match=r"from 1 to .* got 0; a CPU is split by"):
+        row_mesh(0)
+
+
+def test_rows_of_processes_on_no_mesh_of_rows_are_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    others: tuple[Any, ...] = (None, "rows", Mesh(np.array(jax.devices()[:1]), ("x",)))
+    message = r"mesh needs to be one of bnjax.devices.row_mesh\(\), with the one axis 'rows', got"
+    for mesh in others:
+        with pytest.raises(TypeError, match=message):
+            own_rows_over(np.zeros(4), mesh)
+    with pytest.raises(TypeError, match=message):
+        over_rows(np.zeros(4), others[-1])
 
 
 def test_an_axis_counted_from_the_end_is_refused():

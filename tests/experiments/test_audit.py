@@ -60,6 +60,23 @@ def broken():
     raise RuntimeError("no weights")
 
 
+def lookup(output, label):
+    return {"loss": jnp.sum(output)}["lost"]
+
+
+class Squeezing(nn.Module):
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(nn.Dense(1)(x)).squeeze()
+        return nn.Dense(3)(x[:, None])
+
+
+class Open(Net):
+    @nn.compact
+    def __call__(self, x, train: bool = False, **further):
+        return super().__call__(x, train)
+
+
 number = 3
 """
 GENERATOR = np.random.default_rng(0)
@@ -76,8 +93,14 @@ def folder(tmp_path, monkeypatch):
     np.save(tmp_path / "few.npy", LABELS[:7])
     np.save(tmp_path / "high.npy", LABELS + 1)
     np.save(tmp_path / "real.npy", LABELS / 2)
+    np.save(tmp_path / "names.npy", np.array(["cat", "dog", "cow"])[LABELS])
+    np.save(tmp_path / "objects.npy", np.array([1, "cat", None] * 4, object))
+    unclean = np.where(np.isin(np.arange(12), (3, 7))[:, None], np.nan, INPUTS)
+    np.savez(tmp_path / "unclean.npz", inputs=unclean, labels=LABELS)
     weights: dict[str, Any] = {"params/below/kernel": np.zeros((5, 7))}
     np.savez(tmp_path / "weights.npz", **weights)
+    np.savez(tmp_path / "one.npz", params=np.zeros(3))
+    (tmp_path / "list.msgpack").write_bytes(msgpack_serialize([1, 2]))
     np.savez(tmp_path / "image.npz", inputs=np.zeros((12, 5, 2)), labels=LABELS)
     (tmp_path / "text.npy").write_text("no array")
     return tmp_path
@@ -118,9 +141,22 @@ REFUSED = {
     ),
     "a flag it has not": (
         ["--call-options", '{"training": true}'],
-        r"inputs of shape \(6, 5\) and float32 with .*'training'.* goes to --call-options",
+        r"--call-options do not fit Net.__call__\(x, train: bool = False\): .* 'training'",
     ),
-    "a model for other inputs": (["--model", "bnjax.models:LeNet"], r"can't be called on inputs of shape \(6, 5\)"),
+    "an option that names the inputs": (["--call-options", '{"x": 1}'], r"do not fit Net.*multiple values .* 'x'"),
+    "an option of flax": (
+        ["--model", "own_nets:Open", "--call-options", '{"train": true, "mutable": true, "rngs": 1}'],
+        r"--call-options are for Open.__call__, got mutable rngs of apply",
+    ),
+    "a model that takes no single row": (
+        ["--model", "own_nets:Squeezing"],
+        r"Too many indices.*\(IndexError in __call__, own_nets.py:\d+\)$",
+    ),
+    "a loss that fails": (["--loss", "own_nets:lookup"], r"'lost'.*\(KeyError in lookup, own_nets.py:\d+\)$"),
+    "a model for other inputs": (
+        ["--model", "bnjax.models:LeNet", "--call-options", "{}"],
+        r"can't be called on inputs of shape \(6, 5\) and float32",
+    ),
     "no normalizer": (
         ["--model", "own_nets:Plain", "--call-options", "{}"],
         "needs a normalizer of flax's or the library's, but own_nets:Plain applies none",
@@ -137,7 +173,24 @@ REFUSED = {
         ["--inputs", "x.npy", "--labels", "high.npy"],
         "from 0 to 2, for the model has 3 outputs, got some from 1 to 3",
     ),
-    "labels that are no classes": (["--inputs", "x.npy", "--labels", "real.npy"], "one integer a row, got float64"),
+    "labels that are no classes": (
+        ["--inputs", "x.npy", "--labels", "real.npy"],
+        r"one integer a row, got float64 of shape \(12,\)",
+    ),
+    "labels that are names": (
+        ["--inputs", "x.npy", "--labels", "names.npy"],
+        r"--labels names.npy needs numbers, one entry a row, got <U3 of shape \(12,\)",
+    ),
+    "labels that are objects": (
+        ["--inputs", "x.npy", "--labels", "objects.npy"],
+        "--labels objects.npy can't be read: ValueError: Object arrays",
+    ),
+    "inputs that are names": (["--inputs", "names.npy", "--labels", "few.npy"], "--inputs names.npy needs numbers"),
+    "inputs that are not finite": (
+        ["--inputs", "unclean.npz"],
+        "--inputs unclean.npz, inputs needs to be finite, got NaN or infinity in row 3 and 1 more",
+    ),
+    "an archive as one array": (["--labels", "few.npy"], "--inputs data.npz needs to be one array, a .npy file"),
     "outputs that are no logits": (
         ["--model", "own_nets:Image", "--call-options", "{}", "--inputs", "image.npz"],
         r"needs a model that returns logits of shape \(rows, classes\), got \(6, 5, 2\); pass --loss",
@@ -154,7 +207,15 @@ REFUSED = {
     "no array": (["--inputs", "text.npy", "--labels", "few.npy"], "--inputs text.npy can't be read"),
     "variables of other shapes": (
         ["--variables", "weights.npz"],
-        r"needs the model's own: batch_stats/norm/mean of shape \(4,\), got none",
+        r"needs the model's own: batch_stats/norm/mean with shape \(4,\), got none",
+    ),
+    "variables that are one array": (
+        ["--variables", "one.npz"],
+        r"--variables one.npz needs the model's own: batch_stats/norm/mean with shape \(4,\), got none",
+    ),
+    "variables that are a list": (
+        ["--variables", "list.msgpack"],
+        "--variables list.msgpack needs collections of variables by name, got a list",
     ),
     "more rows than there are": (["--rows", "13"], "a batch needs 13 rows, but the data has 12"),
     "a larger training batch than there are rows": (
@@ -174,7 +235,8 @@ def test_bad_input_is_refused_before_the_training_and_leaves_nothing(name, folde
     complaint = capsys.readouterr().err
     assert complaint.startswith("error: ")
     assert re.search(message, complaint)
-    assert ".py:" not in complaint.replace("own_nets.py:Net", "")  # No place inside of the project.
+    assert ".py:" not in complaint.replace("own_nets.py:", "")  # No place inside of the project.
+    assert len(complaint.splitlines()) == 1
     assert not (folder / "out").exists()
 
 
@@ -259,6 +321,12 @@ def test_variables_are_read_from_every_kind_of_file(folder, variables):
         checkpointer.save(folder / "state", {"params": drawn["params"], "stats": drawn["batch_stats"]})
     for name in ("weights.msgpack", "all.npz", "state"):
         jax.tree.map(np.testing.assert_array_equal, own_variables(folder / name, drawn), drawn)
+
+
+@pytest.mark.usefixtures("folder")
+def test_objects_in_call_options_are_hashable_for_equal_models_compile_once():
+    first, second = (own_model("own_nets:Open", "{}", '{"scales": {"low": [1, 2]}}', "squared") for _ in range(2))
+    assert hash(first) == hash(second)
 
 
 def test_a_network_of_the_tables_is_made_by_name():

@@ -48,6 +48,13 @@ def test_without_a_spread_nothing_is_shown_and_the_reason_is_given():
     assert row["found"] == "not shown"
 
 
+def test_a_spread_that_is_rounding_is_none():
+    filters = np.array([3.0, 7.0, 20.0]) / 472
+    row = paired_difference(list(filters), list(filters + 2 / 472 + np.array([0.0, 1e-18, -1e-18])), "smaller")
+    assert (row["p"], row["reason"], row["found"]) == (None, "no spread over seeds", "not shown")
+    assert row["difference"] == pytest.approx(2 / 472)
+
+
 @pytest.mark.parametrize(
     ("first", "other", "reason", "found"),
     [

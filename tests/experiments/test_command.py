@@ -15,7 +15,9 @@ from bnjax.reporting.figures import lines
 from bnjax.reporting.records import read_record
 from experiments import redraw
 from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import Options, main, progress
+from experiments.command import main
+from experiments.options import Options
+from experiments.progress import progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +58,7 @@ def call(*args: object, run=run, **options) -> None:
 def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):
     call("--output", tmp_path / "new", "--rows", 3, figures=figures)
     names = {path.name for path in (tmp_path / "new").iterdir()}
-    assert names == {"result.json", "table.csv", "orders.csv", "survival.png", "survival.svg"}
+    assert names == {"result.json", "report.html", "table.csv", "orders.csv", "survival.png", "survival.svg"}
     record = read_record(tmp_path / "new")
     assert record.experiment == "experiments.demo"
     assert record.config == {"seed": 0, "smoke": False, "preset": "default", "devices": 1, "rows": 3}
@@ -259,7 +261,8 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path):
 def test_a_process_interrupted_from_outside_exits_with_130(sent: signal.Signals, tmp_path: Path):
     code = """
 import sys, time
-from experiments.command import Options, main
+from experiments.command import main
+from experiments.options import Options
 def run(config):
     print("running", flush=True)
     time.sleep(60)

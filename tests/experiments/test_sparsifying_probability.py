@@ -9,6 +9,7 @@ import pytest
 from bnjax.theorems.sparsifying import Noise, cantelli_bound
 from experiments import sparsifying_probability as experiment
 from experiments.scale_gradients import DISTANCES, ScaleGradientOptions, gradients_of_trained_scales, over_features
+from experiments.slopes import local_slopes, slopes_of_tail
 
 
 def cells(frequency_of, noise="pareto", steps=10**6):
@@ -22,9 +23,7 @@ def cells(frequency_of, noise="pareto", steps=10**6):
 
 
 def test_the_slopes_are_the_exponents_of_a_power_law():
-    rate, scale = experiment._slopes(
-        "pareto", 2.5, cells(lambda rate, scale: 0.1 * rate**2.5 / scale**1.5, steps=10**9)
-    )
+    rate, scale = slopes_of_tail("pareto", 2.5, cells(lambda rate, scale: 0.1 * rate**2.5 / scale**1.5, steps=10**9))
     assert (rate["of"], scale["of"]) == ("rate", "scale")
     assert rate["slope"] == pytest.approx(2.5)
     assert scale["slope"] == pytest.approx(-1.5)
@@ -34,7 +33,7 @@ def test_the_slopes_are_the_exponents_of_a_power_law():
 
 def test_a_slope_is_that_of_the_tail_and_of_known_frequencies_or_has_a_reason():
     too_frequent, too_rare = cells(lambda *_: 0.5), cells(lambda *_: 1e-4)
-    for row in experiment._slopes("pareto", 2.5, too_frequent + too_rare):
+    for row in slopes_of_tail("pareto", 2.5, too_frequent + too_rare):
         assert row["slope"] is None
         assert "needs 1000 hits in 4 cells" in row["reason"]
 
@@ -58,7 +57,7 @@ def test_noise_that_goes_above_the_bound_or_off_its_tail_is_found():
 
 
 def test_local_slopes_are_those_between_neighbouring_distances():
-    rows = experiment._local_slopes("pareto", cells(lambda rate, scale: 0.01 * (rate / scale) ** 3, steps=10**9))
+    rows = local_slopes("pareto", cells(lambda rate, scale: 0.01 * (rate / scale) ** 3, steps=10**9))
     assert [row["slope"] for row in rows] == pytest.approx([-3] * len(rows), rel=1e-4)
     assert len(rows) == len({row["distance"] for row in rows}) == 3
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 from bnjax.measurements import blocked_share, gradient_parts
 from bnjax.models import MLP, passages
 from bnjax.normalizers import batch_norm, identity
+from tests.audit.models import TRAIN, Partitioned
 from tests.comparison import assert_close
 
 LOSS = optax.softmax_cross_entropy_with_integer_labels
@@ -151,6 +152,29 @@ def test_the_same_pass_gives_a_training_step_its_loss_gradient_and_statistics(fl
     for found, expected in zip(jax.tree.leaves(metered.gradient), jax.tree.leaves(gradient), strict=True):
         assert_close(found, expected, order=1, scale=1.0)
     assert jax.tree.structure(metered.updated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
+
+
+def test_partitioned_parameters_get_partitioned_gradients():
+    model, inputs = Partitioned(), jnp.asarray(np.random.default_rng(3).normal(size=(6, 3)))
+    variables = model.init(jax.random.key(0), inputs)
+    found, plain = (
+        blocked_share(model, given, inputs, loss=lambda y: jnp.sum(y**2), apply_kwargs=TRAIN)
+        for given in (variables, nn.unbox(variables))
+    )
+    assert found.shares == plain.shares
+    assert jax.tree.structure(found.gradient) == jax.tree.structure(variables["params"])
+
+
+def test_a_model_without_parameters_has_shares_too():
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.BatchNorm(use_running_average=False, use_scale=False, use_bias=False, name="norm")(x)
+
+    inputs = jnp.asarray(np.random.default_rng(3).normal(size=(6, 3)))
+    found = blocked_share(Plain(), Plain().init(jax.random.key(0), inputs), inputs, loss=jnp.sum)
+    assert_close(found.shares["norm"].mean, jnp.ones(()))
+    assert found.gradient == {}
 
 
 def test_what_is_removed_is_what_scale_and_bias_get(flax_network):

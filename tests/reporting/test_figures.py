@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
 from bnjax.reporting.figures import heat_maps, lines, save, survival_bars
-from bnjax.reporting.figures.canvas import HATCHES, MARKERS
+from bnjax.reporting.figures.canvas import HATCHES, MARKERS, STYLE
 
 TEXTS: dict[str, Any] = {"title": "A title", "caption": "n = 4 rows, seed 0, float64."}
 BARS = [
@@ -230,6 +231,18 @@ def test_no_rows_are_refused():
     ):
         with pytest.raises(ValueError, match="at least one"):
             draw()
+
+
+@pytest.mark.parametrize("places", [(10, 20, 40, 80), (1, 2, 3, 4, 5)], ids=str)
+def test_labels_of_a_logarithmic_axis_of_less_than_a_decade_have_room_between_them(places):
+    rows = [{"n": n, "seconds": n, "against": against} for n in places for against in "abcde"]
+    figure = lines(rows, x="n", y="seconds", panels="against", log_x=True, log_y=True, **TEXTS)
+    with mpl.rc_context(STYLE):
+        figure.draw_without_rendering()
+        labels = [label for label in figure.axes[0].get_xticklabels(which="both") if label.get_text()]
+        extents = sorted((label.get_window_extent().x0, label.get_window_extent().x1) for label in labels)
+    gaps = [begin - end for (_, end), (begin, _) in pairwise(extents)]
+    assert min(gaps) > 10  # Pixels, of 100 an inch: a digit.
 
 
 def test_a_reference_is_drawn_dashed_beside_its_line():

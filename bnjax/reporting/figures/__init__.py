@@ -9,7 +9,7 @@ drawn as a mark on the axis's floor.
 
 from bnjax.reporting.figures.bars import survival_bars
 from bnjax.reporting.figures.boxes import boxes_on_images
-from bnjax.reporting.figures.canvas import save
+from bnjax.reporting.figures.canvas import rows_of, save
 from bnjax.reporting.figures.curves import lines
 from bnjax.reporting.figures.dots import dots
 from bnjax.reporting.figures.grid import grid
@@ -17,4 +17,15 @@ from bnjax.reporting.figures.images import image_grid
 from bnjax.reporting.figures.maps import heat_maps
 from bnjax.reporting.figures.scatter import scatter
 
-__all__ = ["boxes_on_images", "dots", "grid", "heat_maps", "image_grid", "lines", "save", "scatter", "survival_bars"]
+__all__ = [
+    "boxes_on_images",
+    "dots",
+    "grid",
+    "heat_maps",
+    "image_grid",
+    "lines",
+    "rows_of",
+    "save",
+    "scatter",
+    "survival_bars",
+]

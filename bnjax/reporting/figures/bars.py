@@ -73,7 +73,7 @@ def survival_bars(
     with mpl.rc_context(STYLE):
         width = 2.2 + 0.26 * len(groups) * (len(series) + 0.7)
         size = (min(14.0, max(5.5, width)), 1.5 + 2.5 * len(panel_names))
-        figure, axes = framed(size, title, with_reasons(caption, rows, "survival"), len(panel_names))
+        figure, axes = framed(size, title, with_reasons(caption, rows, "survival"), len(panel_names), rows=rows)
         for axis, panel in zip(axes, panel_names, strict=True):
             reach = [None if row["survival"] is None else row["survival"] + _whisker(row, spread)[1] for row in rows]
             _scale_survival(axis, reach, log, floor)

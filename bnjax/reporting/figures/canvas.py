@@ -18,6 +18,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "axes.formatter.min_exponent": 4,  # 2, 30 or 4000, for of a decade's parts 3×10¹ and 4×10¹ would run together.
     "grid.color": "0.9",
     "grid.linewidth": 0.8,
     "hatch.linewidth": 0.7,
@@ -32,6 +33,12 @@ DASHES = ("-", "--", ":", "-.")
 INK = "0.25"
 FAINT = "0.45"
 ROUNDING = 1e-12
+
+
+class Drawing(Figure):
+    """A figure that knows the rows it was drawn from."""
+
+    rows: Sequence[Row] = ()
 
 
 def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
@@ -53,14 +60,28 @@ def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
     return paths
 
 
-def framed(size: tuple[float, float], title: str, caption: str, lines: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """Returns a figure with its title and caption, and its axes as a flat array."""
-    figure = Figure(figsize=size, layout="constrained")
+def framed(
+    size: tuple[float, float],
+    title: str,
+    caption: str,
+    lines: int = 1,
+    columns: int = 1,
+    *,
+    rows: Sequence[Row] = (),
+) -> tuple[Figure, Any]:
+    """Returns a figure of some rows with its title and caption, and its axes as a flat array."""
+    figure = Drawing(figsize=size, layout="constrained")
+    figure.rows = rows
     characters = size[0] * 15
     # Half of a bold line's room, so that it ends before a legend beside the axes begins.
     figure.suptitle(textwrap.fill(title, int(characters * 0.48)), x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.supxlabel(textwrap.fill(caption, int(characters)), x=0.01, ha="left", fontsize=8, color=FAINT)
     return figure, figure.subplots(lines, columns, squeeze=False).ravel()
+
+
+def rows_of(figure: Figure) -> Sequence[Row]:
+    """Returns the rows that a figure was drawn from; none where it was drawn from matrices or images."""
+    return figure.rows if isinstance(figure, Drawing) else ()
 
 
 def legend(figure: Figure, axis: Axes, title: str) -> None:

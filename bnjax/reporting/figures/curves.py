@@ -77,7 +77,7 @@ def lines(
     panel_names = distinct(rows, panels) if panels else [None]
     with mpl.rc_context(STYLE):
         size = (4.6 + 3.0 * len(panel_names), 4.4)
-        figure, axes = framed(size, title, with_reasons(caption, rows, y), columns=len(panel_names))
+        figure, axes = framed(size, title, with_reasons(caption, rows, y), columns=len(panel_names), rows=rows)
         for axis, panel in zip(axes, panel_names, strict=True):
             axis.sharey(axes[0])
             axis.tick_params(which="both", labelleft=axis is axes[0])

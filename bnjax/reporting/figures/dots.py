@@ -45,7 +45,7 @@ def dots(
     lowest = -math.inf if floor is None else floor
     at_floor = any(row[value] <= lowest for row in rows)
     with mpl.rc_context(STYLE):
-        figure, (axis,) = framed((9.0, 1.8 + 0.28 * len(names)), title, caption)
+        figure, (axis,) = framed((9.0, 1.8 + 0.28 * len(names)), title, caption, rows=rows)
         axis.set_xscale("linear" if floor is None else "log")
         keys = distinct(rows, series)
         step = 0.5 / len(keys)  # Dots of one line stand a little below one another, so that none hides another.

@@ -52,7 +52,7 @@ def grid(
     cells = np.full((len(lines), len(columns)), np.nan)
     with mpl.rc_context({**STYLE, "axes.spines.left": False, "axes.spines.bottom": False}):
         size = (3.6 + 1.15 * len(columns), 1.6 + 0.36 * len(lines))
-        figure, (axis,) = framed(size, title, with_reasons(caption, rows, value))
+        figure, (axis,) = framed(size, title, with_reasons(caption, rows, value), rows=rows)
         for row in rows:
             place = lines.index(row[line]), columns.index(row[column])
             cells[place] = np.nan if row[value] is None else row[value]

@@ -65,7 +65,7 @@ def scatter(
     lines, columns = distinct(rows, line), distinct(rows, column)
     with mpl.rc_context({**STYLE, "axes.spines.top": True, "axes.spines.right": True, "axes.edgecolor": FAINT}):
         size = (0.6 + 3.4 * len(columns), 1.2 + 3.5 * len(lines))
-        figure, axes = framed(size, title, caption, len(lines), len(columns))
+        figure, axes = framed(size, title, caption, len(lines), len(columns), rows=rows)
         for axis, (line_name, column_name) in zip(axes, [(a, b) for a in lines for b in columns], strict=True):
             own = [row for row in rows if (row[line], row[column]) == (line_name, column_name)]
             _draw_classes(axis, own, x, y, label)

@@ -1,0 +1,85 @@
+"""Which options does every experiment and every benchmark take, and which values of them are refused?"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from jax.sharding import Mesh
+
+from bnjax.devices import over_rows, row_mesh
+from bnjax.reporting.records import config_digest
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of every experiment; each experiment's ``Config`` adds its own."""
+
+    output: Path | None = None
+    """Folder for result.json, tables and figures; results/<name>/<time>-<config digest> if not given."""
+    seed: int = 0
+    """Seed of everything random."""
+    smoke: bool = False
+    """A run of seconds, compiled without optimization, at sizes that only show that everything works."""
+    preset: Literal["default", "paper"] = "default"
+    """The sizes to begin with: of minutes on a laptop, or as published; options given beside it win."""
+
+    devices: int = 1
+    """Devices over which the rows of every batch are spread; a CPU is split into so many."""
+
+    least: ClassVar[Mapping[str, int]] = {"seed": 0}
+    counts_of_rows: ClassVar[tuple[str, ...]] = ("batch_size", "rows")
+
+    def __post_init__(self) -> None:
+        """Checks that numbers are in range, no list is empty or repeats a value, the seeds fit, and rows divide.
+
+        Whole numbers are counts, from 1 or `least` on; others are finite and not negative.
+        """
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), self.least.get(field.name, 1)
+            if type(value) is int and value < least:
+                raise ValueError(f"--{field.name.replace('_', '-')} needs to be at least {least}, got {value}")
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(number, float) and not 0 <= number < float("inf") for number in numbers):
+                name = field.name.replace("_", "-")
+                raise ValueError(f"--{name} needs to be finite and not negative, got {' '.join(map(str, numbers))}")
+            if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
+                name = field.name.replace("_", "-")
+                raise ValueError(f"--{name} needs at least one value and none twice, got {' '.join(map(str, value))}")
+        last = self.seed + getattr(self, "seeds", 1) - 1
+        if last >= 2**32:
+            raise ValueError(f"--seed needs to be below 2**32, and so every further seed, got {self.seed} to {last}")
+        counts = {name.replace("_", "-"): getattr(self, name, 0) for name in self.counts_of_rows}
+        uneven = {name: count for name, count in counts.items() if count % self.devices}
+        if uneven:
+            above = [f"--{name} {count + -count % self.devices}" for name, count in uneven.items()]
+            raise ValueError(
+                f"--devices {self.devices} needs a multiple of it for --{' and --'.join(uneven)}, got "
+                f"{' and '.join(map(str, uneven.values()))}; take {' '.join(above)}, or fewer devices"
+            )
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The devices of ``--devices``; None for one, where nothing is spread."""
+        return None if self.devices == 1 else row_mesh(self.devices)
+
+    def over_devices(self, batch: Any, *, axis: int = 0) -> Any:
+        """Returns the arrays of a batch with their rows, along an axis, spread over ``--devices``."""
+        return over_rows(batch, self.mesh, axis=axis)
+
+    def smoke_sized(self) -> Self:
+        """Returns these options at the sizes of ``--smoke``; options given on the command line beside it win."""
+        return self
+
+    def paper_sized(self) -> Self:
+        """Returns these options at the published sizes of ``--preset paper``; the defaults where they are those."""
+        return self
+
+    def checkpoints_of(self, name: str) -> Path | None:
+        """Returns the folder of one training run in ``output``; the same options give the same, so that it resumes."""
+        if self.output is None:
+            return None
+        without = ("output", "data_dir", "preset")
+        options = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
+        return self.output / "runs" / config_digest(options) / name

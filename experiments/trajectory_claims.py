@@ -1,0 +1,53 @@
+"""What does a trajectory say of the claims of arXiv 1805.11604? From the tests of `trajectory` to claims."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.claims import OPTIMIZATION, Claim
+from experiments.tested_claims import claim_of_tests, comparisons
+
+THEOREM = "theorem 4.2 (there in the outputs of one layer)"
+DEFINITION = "definition 2.1"
+# Measures of a trajectory, by what is claimed of them.
+LANDSCAPE, PREDICTIVENESS, SMOOTHNESS = ("loss_range",), ("distance_max",), ("smoothness",)
+LOSS, CURVATURE, COVARIATE_SHIFT = ("loss",), ("curvature",), ("distance", "cosine")
+SENTENCES = {
+    LOSS: "the loss falls faster in training",
+    LANDSCAPE: "the loss changes less along its gradient",
+    PREDICTIVENESS: "the gradient changes less along itself: it predicts better",
+    SMOOTHNESS: "the gradient changes less for the length of a step: the effective β is smaller",
+    CURVATURE: "the curvature along the gradient is smaller",
+    COVARIATE_SHIFT: "covariate shift is not smaller: the gradients of layers change and turn no less when the layers "
+    "before them take a step",
+}
+
+
+def trajectory_claims(
+    results: dict[str, Any],
+    config: dict[str, Any],
+    subject: str,
+    places: Mapping[tuple[str, ...], str],
+    normalizers: Sequence[str] = ("batch_norm",),
+) -> list[Claim]:
+    """Return what was found of normalizers beside none.
+
+    Args:
+        results: what `experiments.trajectory.followed` returns.
+        config: of the run.
+        subject: how the claims begin, such as "With batch normalization".
+        places: where the paper says what, by the keys of `SENTENCES`.
+        normalizers: those that the claims are about; of a run without them, or without `none` before them, nothing is
+            claimed.
+    """
+    return [
+        claim
+        for measures, place in places.items()
+        for claim in claim_of_tests(
+            OPTIMIZATION,
+            place,
+            f"{subject} {SENTENCES[measures]}.",
+            [test for name in normalizers for test in comparisons(results, name, "none", *measures)],
+            results,
+            config,
+        )
+    ]

@@ -1,0 +1,41 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Leaves the record of a run, as `experiments.command.main` does, but imports nothing that takes time.
+LEAVES_A_RECORD = """
+import json, shlex, sys
+from pathlib import Path
+
+folder = Path(sys.argv[sys.argv.index("--output") + 1])
+folder.mkdir()
+entries = {
+    "experiment": "experiments.NAME",
+    "config": {},
+    "command": shlex.join(["python", *sys.orig_argv[1:]]),
+    "started": "2026-05-04T03:02:01+00:00",
+    "wall_time_s": 130.4,
+    "git_commit": None,
+    "device": {"platform": "cpu", "kind": "cpu", "count": 1, "used": 1, "cores": 2},
+    "results": RESULTS,
+}
+(folder / "result.json").write_text(json.dumps(entries))
+print("its table")
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that makes `python -m experiments.<name>` a tiny program: leaves results, or is given."""
+    package = tmp_path / "experiments"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)  # What `-m` finds first.
+
+    def make(name: str, program: str = LEAVES_A_RECORD, **results: Any) -> None:
+        kept = {"table": [{"loss": 1.0}], "failures": [], **results}
+        (package / f"{name}.py").write_text(program.replace("NAME", name).replace("RESULTS", repr(kept)))
+
+    return make
