@@ -8,46 +8,45 @@ Any linen module class, or a function that makes a linen module, is trained for 
 Then `bnjax.audit` takes every normalizer of it in turn, or those of `--layers`: of the loss's Taylor terms at the
 normalizer's output, how much gets back through it, as a whole, of what all rows share and of what is individual? The
 derivatives are exact (but for `--probes`), in float64, with the statistics of one batch and dropout as drawn from the
-seed. Before the training the same is done once, epoch 0, and what can't be audited is refused.
+seed. Before the training the same is done once, epoch 0. A layer that can't be audited is left out, with its reason in
+the table `refused`; one of `--layers` ends the run.
 """
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 import bnjax
 from bnjax.data import random_batches
 from bnjax.derivatives.estimated_diagonal import FEWEST_PROBES
 from bnjax.derivatives.terms import TERMS
-from bnjax.parts import NO_GRADIENT
 from experiments.audit_figures import figures
 from experiments.command import main
 from experiments.networks import ImageOptions
+from experiments.options import Options
 from experiments.own_errors import placed
 from experiments.own_files import Rows, own_rows, own_variables
+from experiments.own_layers import Batch, Tables, audited, reasons
 from experiments.own_model import OwnModel, called_shapes, check_classes, own_model, streams
 from experiments.own_training import trained
-from experiments.progress import progress
-
-# What rounding may leave of zero is ε to this power: a quarter of the digits is for sums and derivatives.
-DIGITS = 0.75
 
 
 @dataclass(frozen=True)
-class Config(ImageOptions):
+class Config(Options):
     """Audit every normalizer of a model of your own: which terms of the loss get back through it?
 
     The printed table holds the survivals after training. table.csv (terms), layers.csv (layers) and trunk.csv
-    (parameters before a layer) also hold those before it, epoch 0. Random keys of every name that the model asks for,
-    such as dropout or drop_path, come from --seed. An nnx model is audited from Python, by bnjax.audit.
+    (parameters before a layer) also hold those before it, epoch 0; refused.csv holds the layers left out, and why. An
+    nnx model is audited from Python, by bnjax.audit.
+
+    Random keys of every name that the model asks for, such as dropout or drop_path, come from --seed. What a model
+    draws itself in the shape of the batch (make_rng) is refused for the layers before it, for a row alone would draw
+    something else; nn.Dropout(rate, broadcast_dims=(1, 2, 3), rng_collection="drop_path") in its place is not.
 
     The check: at every layer's input the terms' gradients add up to that of jax.grad through flax alone, but for what
     is held (gradient_error); of layers.csv, difference, relative to the terms, is at most rounding.
@@ -66,9 +65,18 @@ class Config(ImageOptions):
     layers: tuple[str, ...] | None = None
     """The paths of the normalizers to audit, such as block2/bn1; all in turn if not given."""
     inputs: Path | None = None
-    """Data of your own in place of a dataset: a .npy file, or an .npz file with the arrays inputs and labels."""
+    """Data of your own: a .npy file, or an .npz file with the arrays inputs and labels. They go to the model as they
+    are; whole numbers, such as pixels in uint8, are neither scaled nor converted."""
     labels: Path | None = None
     """The labels of inputs in a .npy file."""
+    dataset: Literal["digits", "mnist", "cifar10"] | None = None
+    """Images in place of data of your own, all but the digits prepared once; the digits if neither is given."""
+    data_dir: Path | None = None
+    """Folder of prepared image sets; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
+    train_images: int | None = None
+    """Train on the first so many images of a dataset only; all if not given."""
+    test_images: int | None = None
+    """Draw the audited batch from the first so many test images of a dataset only; from all if not given."""
     variables: Path | None = None
     """Parameters and statistics in an .npz file, flax's msgpack or a folder of orbax's; random if not given."""
     epochs: int = 3
@@ -92,30 +100,19 @@ class Config(ImageOptions):
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
-        return dataclasses.replace(self, model_options='{"hidden": [6]}', rows=6, train_images=128, epochs=1)
+        return dataclasses.replace(self, rows=6, train_images=128, epochs=1)
 
     def data(self, *, train: bool) -> Rows:
         """Return the data to train on, or those to audit on; data of one's own are both."""
+        if self.inputs is not None and self.dataset is not None:
+            raise ValueError(f"--dataset {self.dataset} and --inputs {self.inputs} are both data; give one of them")
         if self.inputs is not None:
             return own_rows(self.inputs, self.labels)
         if self.labels is not None:
             raise ValueError("--labels needs --inputs, the data that they belong to")
-        images = self.images(train=train)
+        kept = {name: getattr(self, name) for name in ("data_dir", "train_images", "test_images")}
+        images = ImageOptions(dataset=self.dataset or "digits", **kept).images(train=train)
         return Rows(images.images, images.labels, images.name)
-
-
-class Batch(NamedTuple):
-    """What is audited: a batch, with what is drawn for it; a pytree.
-
-    Attributes:
-        inputs: one entry a row.
-        labels: one entry a row.
-        rngs: the model's random keys.
-    """
-
-    inputs: Array
-    labels: Array
-    rngs: dict[str, Array]
 
 
 @placed()
@@ -141,118 +138,55 @@ def run(config: Config) -> dict[str, Any]:
     if config.epochs:
         numbers = {name: getattr(config, name) for name in ("epochs", "batch_size", "learning_rate", "seed")}
         variables, losses = trained(model, variables, train_data, **numbers)
-        measured[config.epochs] = _audited(config, model, layers, variables, batch)
+        left = {row["layer"]: row["number"] for row in measured[0]["layers"]}
+        measured[config.epochs] = _audited(config, model, left, variables, batch)
+    tables = {
+        name: [{"epoch": epoch, **row} for epoch, tables in measured.items() for row in tables[name]]
+        for name in measured[0]
+    }
     return {
-        **{
-            name: [{"epoch": epoch, **row} for epoch, tables in measured.items() for row in tables[name]]
-            for name in ("table", "layers", "trunk")
-        },
+        **tables,
+        "notes": _notes(tables["refused"]),
         "training": [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, start=1)],
         "data": data.name,
         "training_data": train_data.name,
     }
 
 
-def _layers(config: Config, paths: list[str]) -> tuple[str, ...]:
-    """Return the paths of the layers to audit; ValueError if they are not among the model's normalizers."""
+def _layers(config: Config, paths: list[str]) -> dict[str, int]:
+    """Return the paths of the layers to audit, numbered; ValueError if they are not among the model's normalizers."""
     if not paths:
         raise ValueError(f"--model needs a normalizer of flax's or the library's, but {config.model} applies none")
     for layer in config.layers or ():
         if layer not in paths:
             raise ValueError(f"--layers needs paths of the model's normalizers, among {' '.join(paths)}, got {layer!r}")
-    return tuple(path for path in paths if path in (config.layers or paths))
+    chosen = (path for path in paths if path in (config.layers or paths))
+    return {path: number for number, path in enumerate(chosen, start=1)}
 
 
 def _audited(
-    config: Config, model: OwnModel, layers: tuple[str, ...], variables: dict[str, Any], batch: Batch
-) -> dict[str, list[dict[str, Any]]]:
-    """Return tables of all layers' terms, of what they leave of `jax.grad`, and of what reaches which parameters."""
-    variables, batch = _double((variables, batch))
-    options = {"loss": model.loss, "apply_kwargs": dict(model.options), "rngs": batch.rngs}
+    config: Config, model: OwnModel, layers: dict[str, int], variables: dict[str, Any], batch: Batch
+) -> Tables:
+    """Return the tables of the layers; ValueError if none can be audited, or one of `--layers` can't."""
     kept = ("statistics", "trunk_gradients", "expansion_point", "row_chunk")
-    options |= {name: getattr(config, name) for name in kept}
+    options = {name: getattr(config, name) for name in kept}
     if config.probes is not None:
         options["probes"] = bnjax.Probes(config.probes, jax.random.key(config.seed))
-    reports = {
-        layer: bnjax.audit(model.module, variables, batch.inputs, batch.labels, layer=layer, **options)
-        for layer in progress(layers, "auditing")
-    }
-    zeros = {layer: jnp.zeros_like(report.total_gradient) for layer, report in reports.items()}
-    actual = _gradients(model, variables, batch, zeros)
-    tables = {
-        "table": lambda report: map(_filled, report.to_rows()),
-        "layers": lambda report: [_check(report, actual[report.layer])],
-        "trunk": _reaching,
-    }
-    return {
-        name: [
-            {"number": number, **row} for number, report in enumerate(reports.values(), start=1) for row in of(report)
-        ]
-        for name, of in tables.items()
-    }
+    tables = audited(model, layers, variables, batch, options)
+    if config.layers and tables["refused"]:
+        raise ValueError(f"--layers needs layers that can be audited, but not {reasons(tables['refused'])}")
+    if not tables["layers"]:
+        raise ValueError(f"--model needs a normalizer that can be audited, but not {reasons(tables['refused'])}")
+    return tables
 
 
-def _filled(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row without what there is for totals alone; a survival that is None has its reason."""
-    return {name: value for name, value in row.items() if value is not None or name == "survival"}
-
-
-def _reaching(report: bnjax.AuditReport) -> list[dict[str, Any]]:
-    """Return a row for each term and parameter before a layer, with the norm of the gradient that arrives there."""
+def _notes(refused: list[dict[str, Any]]) -> list[str]:
+    """Return what is to be said of the tables: what is checked, and what was left out."""
     return [
-        {"layer": report.layer, "term": term, "parameter": path, "gradient_norm": float(jnp.linalg.norm(gradient))}
-        for term, gradients in (report.trunk_gradients or {}).items()
-        for path, gradient in gradients.items()
+        "Checked: at every layer's input the terms' gradients add up to that of jax.grad through flax alone, but for "
+        "what held statistics change of it (gradient_error).",
+        *(f"Not audited from epoch {row['epoch']} on: {reasons([row])}" for row in refused),
     ]
-
-
-def _check(report: bnjax.AuditReport, actual: Array) -> dict[str, Any]:
-    """Return what a layer's terms leave of the actual gradient at its input, and what of it is not due to what is held.
-
-    `difference` is relative to the terms, which may cancel; `rounding` is what it may be.
-    """
-    arriving = [np.asarray(part.input_gradient, float) for part in report.terms.values()]
-    whole, size = np.asarray(actual, float), sum(map(np.linalg.norm, arriving))
-    plain, fast = report.to_dict(), report.fast_variance_error
-    left, held = np.linalg.norm(sum(arriving) - whole), (plain["gradient_error"] or 0.0) * np.linalg.norm(whole)
-    survival = plain["total_survival"]
-    return {
-        "layer": report.layer,
-        "normalizer": report.normalizer,
-        "loss": float(report.loss),
-        "survival": survival,
-        "reason": NO_GRADIENT if survival is None else "",
-        "statistics": report.statistics,
-        "held": ", ".join(report.held),
-        "gradient_error": plain["gradient_error"],
-        **({} if fast is None else {"fast_variance_error": float(fast)}),
-        "difference": float(abs(left - held) / (size or 1.0)),
-        "rounding": float(jnp.finfo(report.total_gradient.dtype).eps ** DIGITS)
-        + (0.0 if fast is None else float(fast)),
-    }
-
-
-@partial(jax.jit, static_argnums=0)
-def _gradients(model: OwnModel, variables: dict[str, Any], batch: Batch, zeros: dict[str, Array]) -> dict[str, Array]:
-    """Return the gradient of the summed loss at the inputs of layers, as flax alone computes it."""
-
-    def loss(shifts: dict[str, Array]) -> Array:
-        def shifted(_: Any, path: str, value: Any, call: Any) -> Any:
-            return call(value + shifts[path]) if path in shifts else call(value)
-
-        outputs, _ = model.outputs(variables, batch.inputs, batch.rngs, shifted)
-        return jnp.sum(jax.vmap(model.loss)(outputs, batch.labels))
-
-    return jax.grad(loss)(zeros)
-
-
-def _double(tree: Any) -> Any:
-    """Return a tree with its floating-point numbers in float64."""
-
-    def double(leaf: Array) -> Array:
-        return leaf.astype(float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
-
-    return jax.tree.map(double, tree)
 
 
 def failures(results: dict[str, Any]) -> list[str]:

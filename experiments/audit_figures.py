@@ -14,19 +14,21 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     """Draw what survives of every term, a line a layer, and what of it reaches the trunk's parameters."""
     last = max(row["epoch"] for row in results["table"])
     rows = [row for row in results["table"] if row["epoch"] == last]
-    training = f"{last} epochs on {results['training_data']}" if last else "none"
+    epochs = f"{last} epoch{'s' if last > 1 else ''}"
+    training = f"{epochs} on {results['training_data']}" if last else "none"
     estimate = f"; diagonal and off_diagonal estimated from {config['probes']} products" if config["probes"] else ""
+    untrained = "with the variables given" if config["variables"] else "before training"
+    state = f"after {epochs}" if last else untrained
     caption = (
         f"{config['model']} {config['model_options']}; training: {training}; audited: {config['rows']} rows of "
-        f"{results['data']}, seed {config['seed']}, in float64; statistics {config['statistics']}{estimate}; "
-        f"hollow dots are at most {ROUNDING:.0e}, zero to rounding"
+        f"{results['data']}, seed {config['seed']}, in float64; statistics {config['statistics']}{estimate}"
     )
     drawn = {
         f"survival_{part}": _by_layer(
             [row for row in rows if row["part"] == part],
             "survival",
             label="survival, ‖S Jᵀ G‖ / ‖G‖",
-            title=f"What gets back through each normalizer: {part}",
+            title=f"What gets back through each normalizer {state}: {part}",
             caption=caption,
         )
         for part in dict.fromkeys(row["part"] for row in rows)
@@ -35,7 +37,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
         [row for row in rows if "trunk_gradient_norm" in row],
         "trunk_gradient_norm",
         label="‖gradient‖ of all parameters before it",
-        title="What of each term reaches the layers before",
+        title=f"What of each term reaches the layers before, {state}",
         caption=caption,
     )
     return {name: figure for name, figure in drawn.items() if figure is not None}

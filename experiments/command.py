@@ -65,7 +65,8 @@ def main(
 
     Args:
         run: Computes the results from the config, without touching files. ``table`` is a non-empty list of
-            flat rows; further lists of flat rows become ``.csv`` files under their own names.
+            flat rows; further lists of flat rows become ``.csv`` files under their own names. ``notes`` are
+            sentences that are printed below the table and stand on the page.
         config_type: The dataclass of the options; its docstring heads ``--help``.
         name: The dotted name of the experiment's module, such as ``experiments.hessian_blocking``.
         figures: Draws the figures from the record's results and config, as plain lists and dicts; the keys

@@ -116,13 +116,15 @@ def print_results(
     summary: Callable[[Results], list[dict[str, Any]]] | None,
     columns: Sequence[str] | None,
 ) -> None:
-    """Prints the table, whether the checks hold, and the files; quietly, if nobody reads on."""
+    """Prints the table, its notes, whether the checks hold, and the files; quietly, if nobody reads on."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # A terminal without Greek letters is no reason to fail.
     rows = (summary(record.results) if summary else []) or record.results["table"]
     left = f"… and {len(rows) - PRINTED:,} further rows, in the files" if len(rows) > PRINTED else None
     with while_somebody_reads():  # The record is complete.
         print(format_table(rows[:PRINTED], columns=columns, caption=left))
+        for note in record.results.get("notes", ()):
+            print(f"\n{note}")
         if record.results.get("failures") == []:
             print("\nAll checks of the computation hold.")
         if record.config["smoke"]:

@@ -9,11 +9,31 @@ from pathlib import Path
 # What code of the user's own calls; its errors are those of the line that called it.
 LIBRARIES = {"jax", "jaxlib", "flax", "optax", "numpy", *sys.stdlib_module_names}
 PROJECT = {"bnjax", "experiments", "__main__"}
+# What the library tells a Python user to write, and what that is on the command line; the longer ones first.
+TYPED = {
+    "apply_kwargs={'train': True}": """--call-options '{"train": true}'""",
+    "apply_kwargs": "--call-options",
+    "statistics='joint'": "--statistics joint",
+    "statistics='held'": "--statistics held",
+    "expansion_point": "--expansion-point",
+}
 
 
 def said(error: BaseException) -> str:
     """Return an error's class and the first line of what it says."""
     return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def as_typed(message: str) -> str:
+    """Return a message of the library with what is typed on the command line in place of its Python.
+
+    Example:
+        >>> as_typed("audit fewer rows or with statistics='held'")
+        'audit fewer rows or with --statistics held'
+    """
+    for written, typed in TYPED.items():
+        message = message.replace(written, typed)
+    return message
 
 
 @contextmanager

@@ -87,7 +87,8 @@ def own_variables(path: Path, like: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"--variables {path} needs collections of variables by name, got a {type(found).__name__}")
     # As flax's training states have it, and those of this library.
     found = {name: found.get(name, found.get("stats") if name == "batch_stats" else None) for name in like}
-    leaves, own = _by_path(found), _by_path(like)
+    own = _by_path(like)
+    leaves = {_unboxed(name, own): leaf for name, leaf in _by_path(found).items()}
     for path_of in (*own, *leaves):
         wanted, came = (_described(tree.get(path_of)) for tree in (own, leaves))
         if wanted != came:
@@ -98,6 +99,12 @@ def own_variables(path: Path, like: Mapping[str, Any]) -> dict[str, Any]:
 def _by_path(tree: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[tuple, Any] = flatten_dict(tree)
     return {"/".join(map(str, path)): leaf for path, leaf in flat.items()}
+
+
+def _unboxed(path: str, own: Mapping[str, Any]) -> str:
+    """Return the path of a variable whose value a file holds inside of a box, as flax saves `nn.with_partitioning`."""
+    outer = path.removesuffix("/value")
+    return outer if outer in own else path
 
 
 def _described(leaf: Any) -> str:

@@ -55,9 +55,9 @@ class OwnModel(NamedTuple):
     loss: Callable[..., Array]
 
     def init(self, key: Array, inputs: Array) -> dict[str, Any]:
-        """Return variables at random."""
+        """Return variables at random, as plain arrays: the boxes of `nn.with_partitioning` are for other devices."""
         init: Any = self.module.init
-        return unfreeze(init(streams(key), inputs, **dict(self.options)))
+        return unfreeze(nn.unbox(init(streams(key), inputs, **dict(self.options))))
 
     def outputs(self, variables: Any, inputs: Array, rngs: Any, around: Around | None = None) -> tuple[Any, Any]:
         """Return the outputs and the changed statistics, with `around` in place of the calls of its modules."""

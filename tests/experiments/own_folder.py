@@ -60,6 +60,21 @@ class Open(Net):
         return super().__call__(x, train)
 
 
+class Boxed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        boxed = nn.with_partitioning(nn.initializers.lecun_normal(), (None, "model"))
+        return nn.Dense(3)(nn.LayerNorm(name="norm")(nn.Dense(4, kernel_init=boxed)(x)))
+
+
+class Pixels(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        if x.dtype != jnp.uint8:
+            raise TypeError(f"no pixels, but {x.dtype}")
+        return nn.Dense(3)(nn.LayerNorm(name="norm")(nn.Dense(4)(x / 255)))
+
+
 number = 3
 """
 GENERATOR = np.random.default_rng(0)

@@ -10,20 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint
 import pytest
-from flax.serialization import msgpack_serialize
+from flax import linen as nn
+from flax.serialization import msgpack_serialize, to_bytes
 from flax.traverse_util import flatten_dict
 
 from bnjax.models import MLP
 from bnjax.normalizers import layer_norm
+from bnjax.reporting.pages import run_page
+from bnjax.reporting.records import Record
 from experiments.audit import Config, failures, figures, run, summary
+from experiments.folder import print_results
 from experiments.own_files import own_variables
-from experiments.own_model import own_model
+from experiments.own_model import called_shapes, own_model
 from tests.comparison import assert_close
 from tests.experiments.own_folder import INPUTS, LABELS
 
 
 def loaded(folder, **options):
-    config = Config(model="own_nets:Net", call_options='{"train": true}', inputs=folder / "data.npz", **options)
+    own = {"model": "own_nets:Net", "call_options": '{"train": true}', "inputs": folder / "data.npz"}
+    config = Config(**own | options)
     return config, run(config)
 
 
@@ -41,6 +46,64 @@ def test_a_trained_model_is_audited_at_every_normalizer(folder):
     assert {row["epoch"] for row in summary(results)} == {8}
     assert results["trunk"] == []
     assert sorted(drawn_figures(config, results)) == [f"survival_{part}" for part in ("individual", "shared", "total")]
+
+
+def test_without_layers_a_refused_one_is_left_out_and_said(folder):
+    config, results = loaded(folder, rows=6, batch_size=4, epochs=1, call_options="{}")
+    (refused,) = results["refused"]
+    assert (refused["epoch"], refused["layer"]) == (0, "norm")
+    assert """such as --call-options '{"train": true}'""" in refused["reason"]
+    assert {(row["epoch"], row["number"], row["layer"]) for row in results["table"]} == {
+        (0, 2, "last_norm"),
+        (1, 2, "last_norm"),
+    }
+    assert results["notes"][-1] == f"Not audited from epoch 0 on: norm: {refused['reason']}"
+    record = Record("experiments.audit", {**dataclasses.asdict(config)}, {}, results)
+    assert "Not audited from epoch 0 on: norm" in run_page(record, "Which?")
+
+
+def test_notes_are_printed_below_the_table(tmp_path, capsys):
+    notes = ["Checked: it adds up."]
+    print_results(
+        Record("experiments.audit", {"smoke": False}, {}, {"table": [{"a": 1}], "notes": notes}), tmp_path, None, None
+    )
+    assert "\n\nChecked: it adds up.\n" in capsys.readouterr().out
+
+
+def test_whole_numbers_go_to_the_model_as_they_are(folder):
+    np.savez(folder / "data.npz", inputs=np.arange(60, dtype=np.uint8).reshape(12, 5), labels=LABELS)
+    _, results = loaded(folder, rows=6, batch_size=6, epochs=1, model="own_nets:Pixels", call_options="{}")
+    assert {row["epoch"] for row in results["layers"]} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        ({}, "before training"),
+        ({"epochs": 1}, "after 1 epoch"),
+        ({"epochs": 2}, "after 2 epochs"),
+        ({"variables": "x.npz"}, "with the variables given"),
+    ],
+)
+def test_a_figure_says_of_which_state_of_the_model_it_is(options, state):
+    (figure,) = figures_of([{"part": "shared", "survival": 0.5}], **options).values()
+    assert figure.get_suptitle().replace("\n", " ") == f"What gets back through each normalizer {state}: shared"
+
+
+@pytest.mark.parametrize(("survival", "hollow"), [(1e-14, 1), (1e-4, 0)])
+def test_a_figure_says_once_which_dots_are_hollow_if_there_are_any(survival, hollow):
+    rows = [{"part": "shared", "survival": value} for value in (0.5, survival)]
+    (figure,) = figures_of(rows).values()
+    (axis,) = figure.axes
+    said = [axis.get_xlabel(), *(text.get_text() for text in figure.texts)]
+    assert sum("hollow" in text for text in said) == hollow
+
+
+def figures_of(rows, *, epochs=0, variables=None):
+    """The figures of rows that hold part and survival."""
+    config = {"model": "m:N", "model_options": "{}", "rows": 6, "seed": 0, "statistics": "held", "probes": None}
+    table = [{"epoch": epochs, "layer": "norm", "term": "gradient", **row} for row in rows]
+    return figures({"table": table, "data": "d", "training_data": "d"}, {**config, "variables": variables})
 
 
 def drawn_figures(config, results):
@@ -103,6 +166,28 @@ def test_variables_are_read_from_every_kind_of_file(folder, variables):
         checkpointer.save(folder / "state", {"params": drawn["params"], "stats": drawn["batch_stats"]})
     for name in ("weights.msgpack", "all.npz", "state"):
         jax.tree.map(np.testing.assert_array_equal, own_variables(folder / name, drawn), drawn)
+
+
+@pytest.mark.parametrize("name", ["plain.npz", "boxed.msgpack", "plain.msgpack"])
+def test_variables_of_a_model_with_boxes_are_read_boxed_or_not(folder, name):
+    model = own_model("own_nets:Boxed", "{}", "{}", "cross_entropy")
+    boxed = model.module.init(jax.random.key(3), INPUTS)
+    plain: Any = nn.unbox(boxed)
+    flat: dict[str, Any] = flatten_dict(plain, sep="/")
+    np.savez(folder / "plain.npz", **flat)
+    (folder / "boxed.msgpack").write_bytes(to_bytes(boxed))
+    (folder / "plain.msgpack").write_bytes(to_bytes(plain))
+    inputs = jnp.asarray(INPUTS)
+    read = own_variables(folder / name, called_shapes(model, jax.random.key(0), inputs))
+    jax.tree.map(np.testing.assert_array_equal, read, plain)
+    expected: Any = model.module.apply(boxed, inputs)
+    assert_close(model.outputs(read, inputs, {})[0], expected)
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_smoke_run_takes_a_model_of_any_options():
+    config = Config().smoke_sized()
+    assert own_model("own_nets:Plain", config.model_options, config.call_options, config.loss)
 
 
 @pytest.mark.usefixtures("folder")

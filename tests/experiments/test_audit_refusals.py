@@ -51,9 +51,12 @@ REFUSED = {
     ),
     "a model that takes no single row": (
         ["--model", "own_nets:Squeezing"],
-        r"Too many indices.*\(IndexError in __call__, own_nets.py:\d+\)$",
+        r"normalizer that can be audited, but not norm: .*Too many.*\(IndexError in __call__, own_nets.py:\d+\)$",
     ),
-    "a loss that fails": (["--loss", "own_nets:lookup"], r"'lost'.*\(KeyError in lookup, own_nets.py:\d+\)$"),
+    "a loss that fails": (
+        ["--loss", "own_nets:lookup"],
+        r"but not norm, last_norm: .*'lost'.*\(KeyError in lookup, own_nets.py:\d+\)$",
+    ),
     "a model for other inputs": (
         ["--model", "bnjax.models:LeNet", "--call-options", "{}"],
         r"can't be called on inputs of shape \(6, 5\) and float32",
@@ -63,7 +66,11 @@ REFUSED = {
         "needs a normalizer of flax's or the library's, but own_nets:Plain applies none",
     ),
     "a wrong layer": (["--layers", "norm", "norms"], "among norm last_norm, got 'norms'"),
-    "running statistics": (["--call-options", "{}", "--layers", "norm"], r"'norm' .* may use running statistics"),
+    "running statistics": (
+        ["--call-options", "{}", "--layers", "last_norm", "norm"],
+        """--layers .* but not norm: 'norm' .* may use running statistics.* such as --call-options '{"train": true}'""",
+    ),
+    "data twice": (["--dataset", "digits"], "--dataset digits and --inputs data.npz are both data; give one of them"),
     "another loss": (
         ["--loss", "hinge"],
         "--loss needs one of cross_entropy, squared, or package.module:name, .*, got 'hinge'",

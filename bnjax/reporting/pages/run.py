@@ -31,6 +31,7 @@ def run_page(record: Record, question: str, pictures: Sequence[Picture] = ()) ->
         smoke=record.config.get("smoke", False),
         claims=claims and Table("claims", [_claim(row) for row in claims.rows], claims.file),
         failures=record.results.get("failures"),
+        notes=record.results.get("notes", ()),
         pictures=pictures,
         tables=list(tables.values()),
         command=provenance.pop("command", None),
