@@ -3,7 +3,7 @@
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("benchmarks", "bnjax", "docs", "experiments", "tests")
+FOLDERS = ("benchmarks", "bnjax", "docs/site", "experiments", "tests")
 CODE = {".py", ".css", ".html", ".js"}
 
 

@@ -60,7 +60,7 @@ class Record:
 
     def __post_init__(self) -> None:
         for field in ("config", "provenance", "results"):
-            object.__setattr__(self, field, _plain(getattr(self, field), field))
+            object.__setattr__(self, field, _plain(dict(getattr(self, field)), field))
         reserved = {"experiment", "config", "results"} & set(self.provenance)
         if reserved:
             raise ValueError(f"provenance holds {sorted(reserved)}, which are other parts of the record; rename them")
@@ -144,7 +144,7 @@ def read_record(directory: Path) -> Record:
             results=entries.pop("results"),
             provenance=entries,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not the record of a run: {error!r}; remove it") from error
 
 

@@ -14,7 +14,6 @@ from bnjax.reporting.records import read_record
 from experiments.claims import BLINDNESS, Claim, verdict
 from experiments.command import main
 from experiments.options import Options
-from experiments.progress import progress
 from tests.experiments.small_experiment import Config, call, figures, run
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +133,7 @@ def test_checks_that_hold_are_recorded_as_such(tmp_path: Path):
     assert read_record(tmp_path).results["failures"] == []
 
 
-@pytest.mark.parametrize("kind", [ValueError, TypeError, FileNotFoundError, ArithmeticError])
+@pytest.mark.parametrize("kind", [ValueError, TypeError, FileNotFoundError, ArithmeticError, MemoryError])
 def test_bad_input_exits_with_2_and_one_readable_line(tmp_path: Path, capsys, kind):
     def refusing(_: Config) -> dict:
         raise kind("required 2 rows, got 1")
@@ -221,11 +220,6 @@ main(run, Options, name="experiments.demo")
     assert process.returncode == 130
     assert errors == "interrupted: no result.json was written\n"  # Nothing was trained from which it could go on.
     assert not (tmp_path / "new").exists()
-
-
-def test_progress_passes_everything_on_and_is_silent_without_a_terminal(capsys):
-    assert list(progress(range(3), "counting")) == [0, 1, 2]
-    assert capsys.readouterr() == ("", "")
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_run(capsys):
