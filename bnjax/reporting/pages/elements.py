@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,14 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A cell to tick: an entry of the page's data by its index, and its name for those who do not see the row."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Table:
     """Flat rows under a name; the page shows the first `ROWS_SHOWN` and sorts them by any column.
 
@@ -36,7 +45,7 @@ class Table:
     rows: Sequence[Row]
     file: str | None = None
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The keys of all rows, in the order of first appearance."""
         return column_names(self.rows)
@@ -46,7 +55,7 @@ class Table:
         """The rows that stand on the page."""
         return self.rows[:ROWS_SHOWN]
 
-    @property
+    @cached_property
     def numeric(self) -> set[str]:
         """The columns that hold numbers, and beside them at most gaps."""
         return {
@@ -100,4 +109,4 @@ def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def _plain(cell: Any) -> Any:
-    return cell.text if isinstance(cell, Link) else cell
+    return cell.text if isinstance(cell, Link | Choice) else cell
