@@ -46,6 +46,11 @@ def test_numbers_that_are_not_finite_or_negative_are_refused_before_anything_is_
     assert not (tmp_path / "x").exists()
 
 
+def test_counts_past_all_arrays_are_refused():
+    with pytest.raises(ValueError, match=f"--rows needs to be below 2\\*\\*32, got {2**32}"):
+        Batches(rows=2**32)
+
+
 def test_all_counts_that_devices_do_not_divide_are_named_at_once():
     with pytest.raises(
         ValueError, match=r"for --batch-size and --rows, got 64 and 16; take --batch-size 66 --rows 18,"

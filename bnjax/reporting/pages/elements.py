@@ -17,7 +17,12 @@ ROWS_SHOWN = 500
 
 @dataclass(frozen=True)
 class Link:
-    """A cell that leads somewhere: to a paper, or to a file beside the page."""
+    """A cell that leads somewhere: to a paper, or to a file beside the page.
+
+    Attributes:
+        text: What the cell shows.
+        address: Where it leads, a URL or a path relative to the page.
+    """
 
     text: str
     address: str
@@ -92,7 +97,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page under its own heading."""
+    """A part of a page under its own heading.
+
+    Attributes:
+        title: The heading.
+        text: What is said under it, before the tables.
+        tables: Its tables.
+        pictures: Its pictures.
+    """
 
     title: str
     text: str = ""

@@ -1,0 +1,35 @@
+"""Every block of Python in the README and on the how-to pages runs as it is pasted, one after the other."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import matplotlib.pyplot as plt
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
+BLOCK = re.compile(r"(?P<mark><!-- not run: .+ -->\n)?^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: Path) -> list[str]:
+    return [match["code"] for match in BLOCK.finditer(page.read_text(encoding="utf-8")) if not match["mark"]]
+
+
+@pytest.fixture
+def settings_of_a_reader() -> Iterator[None]:
+    """JAX as it is when it is imported: in float32, unless the page says otherwise."""
+    jax.config.update("jax_enable_x64", False)
+    yield
+    jax.config.update("jax_enable_x64", True)
+    plt.close("all")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.usefixtures("settings_of_a_reader")
+def test_blocks_run_as_they_are_pasted(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": page.stem}
+    for number, code in enumerate(blocks(page), start=1):
+        exec(compile(code, f"{page.name}, block {number}", "exec"), names)
