@@ -27,7 +27,7 @@ from experiments.command import main
 from experiments.networks import DataOptions, ModelName, optimizer_of_any_rate, start_at_rate
 from experiments.observed import trained_and_observed
 from experiments.progress import training_bar
-from experiments.trajectory import stretch_of_batches
+from experiments.stretches import stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

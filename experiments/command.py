@@ -115,8 +115,8 @@ def main(
         print_results(record, directory, summary, columns)
     except KeyboardInterrupt:
         _exit(130, f"interrupted: {_left(directory)}")
-    # The last two: a loss that is not finite, memory that does not suffice.
-    except (ValueError, TypeError, OSError, ArithmeticError, jax.errors.JaxRuntimeError) as error:
+    # The last three: a loss that is not finite, memory that does not suffice.
+    except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError) as error:
         _exit(2, f"error: {error}{_place(error)}")
     for line in (*results.get("failures", ()), *complaint):
         print(f"failed: {line}", file=sys.stderr)

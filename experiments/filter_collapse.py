@@ -37,7 +37,7 @@ from experiments.networks import (
 )
 from experiments.observed import Run, observed_runs
 from experiments.progress import training_bar
-from experiments.trajectory import stretch_of_batches
+from experiments.stretches import stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -25,6 +25,8 @@ from experiments.trajectory_claims import (
     trajectory_claims,
 )
 
+figures = smoothness.figures
+
 
 @dataclass(frozen=True)
 class Config(smoothness.Config):
@@ -51,7 +53,7 @@ if __name__ == "__main__":
         smoothness.run,
         Config,
         name="experiments.lp_norms",
-        figures=smoothness.figures,
+        figures=figures,
         failures=failures,
         claims=claims,
         summary=summary,

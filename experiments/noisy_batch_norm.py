@@ -29,8 +29,8 @@ from experiments.claims import OPTIMIZATION, Claim
 from experiments.command import main
 from experiments.networks import DataOptions, ModelName
 from experiments.observed import observed_from_every_seed
+from experiments.stretches import stretch_of_batches
 from experiments.tested_claims import claim_of_tests, comparisons
-from experiments.trajectory import stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -34,12 +34,14 @@ class Options:
     def __post_init__(self) -> None:
         """Checks that numbers are in range, no list is empty or repeats a value, the seeds fit, and rows divide.
 
-        Whole numbers are counts, from 1 or `least` on; others are finite and not negative.
+        Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and not negative.
         """
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), self.least.get(field.name, 1)
             if type(value) is int and value < least:
                 raise ValueError(f"--{field.name.replace('_', '-')} needs to be at least {least}, got {value}")
+            if type(value) is int and value >= 2**32:
+                raise ValueError(f"--{field.name.replace('_', '-')} needs to be below 2**32, got {value}")
             numbers = value if isinstance(value, tuple) else (value,)
             if any(isinstance(number, float) and not 0 <= number < float("inf") for number in numbers):
                 name = field.name.replace("_", "-")

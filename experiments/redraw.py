@@ -29,7 +29,7 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
 
     Raises:
         FileNotFoundError: If the folder holds no record.
-        ValueError: If the record's experiment is not one of this project.
+        ValueError: If the record's experiment is not one of this project, or it lacks what today's drawing needs.
     """
     directory = directory.parent if directory.name == RESULT_FILE else directory
     record = read_record(directory)
@@ -39,7 +39,13 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
         )
     figures = getattr(importlib.import_module(record.experiment), "figures", None)
     output = output or directory
-    return [*write_tables(output, record), *draw(output, record, figures)]
+    try:
+        return [*write_tables(output, record), *draw(output, record, figures)]
+    except (LookupError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{directory} lacks what is drawn of {record.experiment} today ({error!r}); run it again, or draw it with "
+            f"the version that wrote it, commit {record.provenance.get('git_commit')}"
+        ) from error
 
 
 def main(directory: Annotated[Path, tyro.conf.Positional], output: Path | None = None) -> None:
@@ -51,7 +57,7 @@ def main(directory: Annotated[Path, tyro.conf.Positional], output: Path | None =
     """
     try:
         paths = redraw(directory, output)
-    except (ImportError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     print("\n".join(map(str, paths)))

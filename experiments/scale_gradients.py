@@ -17,7 +17,7 @@ from bnjax.theorems.sparsifying import cantelli_bound, gaussian_noise
 from bnjax.training import Recipe, TrainState
 from experiments.networks import DataOptions, ModelName, fixed_keys
 from experiments.progress import training_bar
-from experiments.trajectory import stretch_of_batches
+from experiments.stretches import stretch_of_batches
 
 # Where the gradients are looked at, in their standard deviations.
 DISTANCES = tuple(2.0 ** (exponent / 2) for exponent in range(-2, 9))

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, ArrayLike, Int
+from jaxtyping import Array, ArrayLike
 
 from bnjax.curvature import (
     along_gradient,
@@ -33,26 +33,18 @@ from bnjax.curvature import (
     ritz_values,
     trace,
 )
-from bnjax.data import Batches, LabelledImages
+from bnjax.data import LabelledImages
 from bnjax.measurements import BlockedShare, blocked_share, internal_covariate_shift, layer_names, parameter_order
 from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
 from experiments.averages import compared, over_seeds, paired_test
 from experiments.networks import NormalizerName, TrainingOptions, fixed_keys
 from experiments.observed import observed_from_every_seed
+from experiments.stretches import stretch_of_batches
 from experiments.threads import threads_on
 
 STEP_SIZES = 8
-MEASURES = (
-    "loss",
-    "gradient_norm",
-    "loss_min",
-    "loss_max",
-    "loss_range",
-    "distance_max",
-    "smoothness",
-    "curvature",
-)
+MEASURES = ("loss", "gradient_norm", "loss_min", "loss_max", "loss_range", "distance_max", "smoothness", "curvature")
 SPECTRUM = ("eigenvalue_max", "eigenvalue_min", "error_bound", "trace", "trace_error")
 # Of those, what is positive and goes over orders of magnitude.
 GEOMETRIC = ("loss_range", "distance_max", "smoothness")
@@ -143,20 +135,6 @@ def followed(
         "diverged": diverged,
         "data": f"trained and measured on {train_data.name}; tested on {test_data.name}",
     }
-
-
-def stretch_of_batches(
-    steps: int, labels: Int[np.ndarray, " n"], batch_size: int, generator: np.random.Generator
-) -> Batches:
-    """Return so many batches of random rows, each without repetition.
-
-    Raises:
-        ValueError: a batch of more rows than there are.
-    """
-    if batch_size > len(labels):
-        raise ValueError(f"--batch-size needs to be at most the {len(labels)} training images, got {batch_size}")
-    rows = np.stack([generator.choice(len(labels), batch_size, replace=False) for _ in range(steps)])
-    return Batches(rows, len(labels) - len(np.unique(rows)))
 
 
 def _measured(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jaxtyping
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
@@ -52,6 +53,12 @@ def forget_programs() -> Iterator[None]:
     """Let go of what a file compiled: Linux maps 65,530 pieces of memory a process, and all programs take more."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture
+def signatures_are_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let bad input meet what a user meets: the library's own checks, not those of the test run."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 # Files of which every case is work of its own, that of one experiment or notebook; its tests have its name in brackets.

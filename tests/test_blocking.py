@@ -2,24 +2,16 @@
 
 import json
 import math
-import sys
-from contextlib import contextmanager
 from itertools import cycle, product
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jax.tree_util import Partial
-from matfree import decomp
-from matplotlib import pyplot
-from matplotlib.figure import Figure
 
 import bnjax
-from bnjax.derivatives import PARTS, TERM_PARTS, TERMS
+from bnjax.derivatives import PARTS, TERMS
 from bnjax.normalizers import (
     batch_norm,
     batch_renorm,
@@ -38,7 +30,7 @@ from bnjax.normalizers import (
 from bnjax.parts import NO_GRADIENT, Part
 from bnjax.problem import pose
 from tests.comparison import assert_close
-from tests.derivatives.cases import CASES, CHANNELS_FIRST, FIRST, HEADS, MAPS, ROWS, features, labels, reference
+from tests.derivatives.cases import CASES, CHANNELS_FIRST, HEADS, MAPS, ROWS, features, labels, reference
 
 KEY = jax.random.key(0)
 BATCH_TYPE = {
@@ -200,44 +192,6 @@ def test_pure_powers_of_one_feature_go_to_the_terms_of_their_order():
     assert report.terms["off_diagonal"].to_row()["reason"] == NO_GRADIENT
 
 
-@pytest.fixture(scope="module")
-def report():
-    return bnjax.blocking(HEADS["relu"], batch_norm(), features(ROWS), labels(6), hessian_norms=True)
-
-
-def test_a_report_is_a_pytree(report):
-    doubled = jax.tree.map(lambda leaf: 2 * leaf, report)
-    assert isinstance(doubled, bnjax.BlockingReport)
-    assert doubled.normalizer == "batch_norm"
-    assert_close(parts_of(doubled)["diagonal", "shared"].value, 2 * parts_of(report)["diagonal", "shared"].value)
-
-
-def test_a_report_is_plain_json_without_nan(report):
-    single = bnjax.blocking(HEADS["relu"], batch_norm(), features(ROWS), jnp.ones(6, int))
-    for plain in (report.to_dict(), single.to_dict()):
-        table = json.loads(json.dumps(plain, allow_nan=False))["table"]
-        assert [(row["term"], row["part"]) for row in table] == [
-            (term, part) for term in TERMS for part in ("shared", "individual", "total") if (term, part) in TERM_PARTS
-        ]
-        assert all(row["survival"] is not None or row["reason"] for row in table)
-
-
-def test_a_report_prints_a_table_with_every_part(report):
-    text = str(report)
-    assert "What gets back through batch_norm" in text
-    assert "n = 6 rows of shape (4,), float64" in text
-    for term, part in TERM_PARTS:
-        assert any(line.split()[:2] == [term, part] for line in text.splitlines())
-    assert "nan" not in text
-
-
-def test_a_report_plots_a_figure(report):
-    figure = report.plot()
-    assert isinstance(figure, Figure)
-    assert figure.axes
-    assert not pyplot.get_fignums()
-
-
 def test_under_an_outer_jit_the_report_is_the_same():
     normalizer = batch_norm(epsilon=0.0)
 
@@ -258,58 +212,6 @@ def test_features_may_be_constants_of_an_outer_jit():
     assert_close(compiled(labels(6)), bnjax.blocking(HEADS["relu"], batch_norm(), x, labels(6)).total_gradient, order=1)
 
 
-@contextmanager
-def compilations():
-    events = []
-
-    def listen(event: str, duration_secs: float, **_: str | int) -> None:
-        if event.endswith("backend_compile_duration"):
-            events.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield events
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def test_the_same_question_of_another_batch_compiles_nothing():
-    ask = lambda seed: bnjax.blocking(HEADS["tanh"], batch_norm(), features(ROWS, seed=seed), labels(6))  # noqa: E731
-    with compilations() as first:
-        bnjax.blocking(lambda row: jnp.sum(row**2), batch_norm(), features(ROWS))
-    assert first
-    ask(0)
-    with compilations() as again:
-        ask(1)
-    assert not again
-
-
-def test_another_normalizer_does_not_compile_the_head_anew():
-    def ask(normalizer):
-        return bnjax.blocking(HEADS["tanh"], normalizer, features(ROWS), labels(6))
-
-    compiled = sys.modules["bnjax.blocking"]._terms
-    ask(batch_norm())
-    before = compiled._cache_size()
-    ask(layer_norm())
-    assert compiled._cache_size() == before
-
-
-def linear_logits(weights, row):
-    return jax.nn.relu(row @ weights) @ weights.T[:, :3]
-
-
-def test_new_weights_in_a_partial_compile_nothing():
-    def ask(weights):
-        head = bnjax.cross_entropy_head(Partial(linear_logits, weights))
-        return bnjax.blocking(head, batch_norm(), features(ROWS), labels(6)).loss
-
-    first, second = FIRST[:4], FIRST[4:8]
-    before = ask(first)
-    with compilations() as events:
-        after = ask(second)
-    assert not events
-    assert abs(before - after) > 1e-3
-
-
 def test_hessian_norms_are_those_of_the_dense_reference():
     case, wanted = CASES["tanh_rows_off_center"], reference("tanh_rows_off_center")
     found = bnjax.blocking(case.loss, case.normalizer, *case.data, **case.options, hessian_norms=True, chunk=7)
@@ -317,46 +219,6 @@ def test_hessian_norms_are_those_of_the_dense_reference():
         norms = part.hessian_norm_output, part.hessian_norm_input
         dense = jnp.stack([wanted[key].output_hessian, wanted[key].input_hessian])
         assert_close(jnp.array(norms), jnp.linalg.norm(dense, axis=(1, 2)), order=3, scale=10.0)
-
-
-@pytest.mark.parametrize(
-    ("term", "part", "side"),
-    [("diagonal", "shared", "input"), ("remainder", "total", "input"), ("off_diagonal", "individual", "output")],
-)
-def test_the_hessian_of_a_term_is_that_of_the_dense_reference(term, part, side):
-    case, wanted = CASES["tanh_rows_off_center"], reference("tanh_rows_off_center")[term, part]
-    operator = bnjax.term_hessian(
-        case.loss, case.normalizer, *case.data, term=term, part=part, side=side, **case.options
-    )
-    dense = wanted.input_hessian if side == "input" else wanted.output_hessian
-    vector = jnp.asarray(np.random.default_rng(0).normal(size=operator.shape[0]))
-    assert operator.shape == dense.shape
-    assert operator.dtype == jnp.float64
-    assert_close(operator @ vector, dense @ vector, order=3, scale=10.0)
-    assert_close(operator.dense(), dense, order=3, scale=10.0)
-    assert_close(operator.dense(), operator.dense().T, order=3, scale=10.0)
-
-
-def test_the_shared_diagonal_has_no_hessian_before_batch_norm_at_epsilon_zero():
-    operator = bnjax.term_hessian(
-        lambda row: jnp.sum(row**2), batch_norm(epsilon=0.0), features((5, 2)), term="diagonal", part="shared"
-    )
-    assert_close(operator.dense(), jnp.zeros((10, 10)), order=2)
-
-
-def test_the_dense_hessian_of_a_large_batch_is_refused():
-    operator = bnjax.term_hessian(lambda row: jnp.sum(row**2), batch_norm(), features((2049, 2)), term="gradient")
-    with pytest.raises(ValueError, match="at most 4096 rows, got 4098; use products"):
-        operator.dense()
-
-
-def test_matfree_takes_the_operator():
-    case = CASES["tanh_rows_off_center"]
-    operator = bnjax.term_hessian(case.loss, case.normalizer, *case.data, term="off_diagonal", **case.options)
-    size = operator.shape[0]
-    found: Any = decomp.tridiag_sym(4)(lambda vector: operator @ vector, jnp.cos(jnp.arange(size)))
-    basis, matrix = found.Q_tall, found.J_small
-    assert_close(basis @ operator.dense() @ basis.T, matrix, order=3, scale=10.0)
 
 
 @pytest.mark.parametrize("normalizer", [batch_norm(), identity()], ids=["batch_norm", "identity"])
@@ -381,16 +243,3 @@ def test_survival_does_not_depend_on_the_size_of_the_loss(size):
     scaled = bnjax.blocking(lambda row, label: size * loss(row, label), batch_norm(), x, labels(6))
     for term in TERMS:
         assert_close(scaled.terms[term].survival, plain.terms[term].survival, order=2)
-
-
-def test_terms_are_in_the_order_of_the_expansion(report):
-    assert tuple(report.terms) == TERMS
-
-
-def test_a_report_that_is_remainder_alone_says_that_its_expansion_point_may_be_on_kinks():
-    weights = jnp.cos(jnp.arange(12.0)).reshape(3, 4)
-    head = bnjax.cross_entropy_head(lambda y: weights @ jax.nn.relu(y))
-    x, labels = jnp.sin(jnp.arange(24.0)).reshape(6, 4), jnp.arange(6) % 3
-    on_kinks, beside = (bnjax.blocking(head, batch_norm(), x, labels, expansion_point=point) for point in (0.0, 0.5))
-    assert "give another expansion_point" in " ".join(str(on_kinks).split())
-    assert "expansion_point" not in str(beside)

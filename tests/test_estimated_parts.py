@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -224,15 +223,15 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_are_no_probes_is_refused(name, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_what_are_no_probes_is_refused(name):
     arguments, error, message = BAD[name]
     with pytest.raises(error, match=message):
         bnjax.blocking(lambda row: jnp.sum(row**2), batch_norm(), FIRST, probes=Probes(*arguments))
 
 
-def test_a_number_of_probes_without_a_key_is_refused(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_a_number_of_probes_without_a_key_is_refused():
     number: Any = 16
     with pytest.raises(TypeError, match=r"probes needs to be Probes\(count, key\), got 16"):
         bnjax.blocking(lambda row: jnp.sum(row**2), batch_norm(), FIRST, probes=number)

@@ -8,7 +8,7 @@ Images = Float[Array, "n h w channels"]
 
 
 def random_crop(key: Array, images: Images, *, padding: int = 4) -> Images:
-    """Return each image shifted by up to `padding` pixels in both directions, zeros where it ends.
+    """Return each image shifted by up to `padding` pixels in both directions, drawn from `key`; zeros where it ends.
 
     Every shift of a row is as likely as any other, and independent of that of the other rows.
     """
@@ -23,6 +23,6 @@ def random_crop(key: Array, images: Images, *, padding: int = 4) -> Images:
 
 
 def random_flip(key: Array, images: Images) -> Images:
-    """Return each image mirrored left to right with probability one half."""
+    """Return each image mirrored left to right with probability one half, drawn from `key`."""
     flipped = jax.random.bernoulli(key, 0.5, (len(images), 1, 1, 1))
     return jnp.where(flipped, images[:, :, ::-1], images)

@@ -14,8 +14,8 @@ from bnjax.data.scenes import Found, Scenes, resized, stacked
 def coco(*, train: bool, data_dir: str | Path, size: int, count: int | None = None) -> Scenes:
     """Return a part of COCO 2017, or of a set with its files; arguments and errors as in `coco_scenes`.
 
-    The folder holds `annotations/instances_train2017.json`, `annotations/instances_val2017.json`, and the images in
-    `train2017/` and `val2017/`, as they are unpacked.
+    The folder `data_dir` holds `annotations/instances_train2017.json`, `annotations/instances_val2017.json`, and the
+    images in `train2017/` and `val2017/`, as they are unpacked.
     """
     directory, part = Path(data_dir).expanduser(), "train2017" if train else "val2017"
     return coco_scenes(directory / "annotations" / f"instances_{part}.json", directory / part, size=size, count=count)

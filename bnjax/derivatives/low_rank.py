@@ -56,7 +56,13 @@ class LowRankHessian(NamedTuple):
 
 
 def low_rank_hessian(head: LogitsHead, point: Float[Array, "..."], *row_arguments: Any) -> LowRankHessian:
-    """Return the Hessian of `head` at one row, exact where the logits are piecewise linear; k reverse passes."""
+    """Return the Hessian of `head` at one row, exact where the logits are piecewise linear; k reverse passes.
+
+    Args:
+        head: the loss of a row by its k logits.
+        point: the row.
+        row_arguments: what else `head` takes for this row, such as its label.
+    """
     logits_of, outer = head.of_row(*row_arguments)
     logits, pull_back = jax.vjp(logits_of, point)
     (jacobian,) = jax.vmap(pull_back)(jnp.eye(logits.size, dtype=logits.dtype))

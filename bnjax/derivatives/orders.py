@@ -33,6 +33,13 @@ def order_gradients(
 
     The value of the term of order k is `gradient · δ / k`. Behind piecewise-linear logits only the outer loss is
     expanded, along `J δ`.
+
+    Args:
+        head: the loss of one row.
+        center: where it is expanded.
+        delta: the row's distance δ from there.
+        row_arguments: what else `head` takes for this row, such as its label.
+        max_order: the highest order.
     """
     if isinstance(head, LogitsHead) and is_piecewise_linear(head.of_row(*row_arguments)[0], center):
         logits_of, outer = head.of_row(*row_arguments)

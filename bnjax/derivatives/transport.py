@@ -41,14 +41,14 @@ class LinearizedFields(NamedTuple):
 def pull_back(
     standardization: Standardization, x: Float[Array, "n ..."], gradients: Float[Array, "p n ..."]
 ) -> Float[Array, "p n ..."]:
-    """Return `Jᵀ G` for each of the p stacked gradients `G` at the standardization's output."""
+    """Return `Jᵀ G` for each of p stacked gradients `G` at the standardization's output, J its derivative at `x`."""
     y, transpose = jax.vjp(standardization, x)
     # A head may compute in another precision than the features have.
     return jax.vmap(lambda gradient: transpose(gradient)[0])(gradients.astype(y.dtype))
 
 
 def pulled_back(standardization: Standardization, fields: GradientFields) -> GradientFields:
-    """Return the gradient fields at the input, `X ↦ J(X)ᵀ G(Ŷ(X))`, of p stacked fields at the output."""
+    """Return the fields at a standardization's input, `X ↦ J(X)ᵀ G(Ŷ(X))`, of p stacked fields at its output."""
     return lambda x: pull_back(standardization, x, fields(standardization(x)))
 
 

@@ -15,7 +15,7 @@ from bnjax.normalizers.normalizer import (
 
 @memoized
 def identity(*, affine: bool = False, feature_axis: int = -1) -> Normalizer:
-    """Return the normalizer with `ŷ = x` and scale 1; `affine=True` adds a learned `scale` and `bias`."""
+    """Return the normalizer with `ŷ = x` and scale 1; `affine=True` adds a `scale` and `bias` along `feature_axis`."""
 
     def standardize(x: Array) -> Standardized:
         return Standardized(x, jnp.ones((1,) * x.ndim, x.dtype))

@@ -23,7 +23,12 @@ P = ParamSpec("P")
 
 
 class Standardized(NamedTuple):
-    """The standardized features `ŷ` and the scale that the features were divided by."""
+    """The standardized features and what they were divided by.
+
+    Attributes:
+        values: `ŷ`, in the shape of `x`.
+        scale: the `s` of `ŷ = (x - μ) / s`; it broadcasts against `x`.
+    """
 
     values: Float[Array, "rows ..."]
     scale: Float[Array, "..."]
@@ -46,7 +51,12 @@ class Standardize(Protocol):
 
 
 class AffinePhase(NamedTuple):
-    """The learned part of a normalizer: its initial parameters and the affine map that they stand for."""
+    """The learned part of a normalizer.
+
+    Attributes:
+        init: `init(x) -> params`, the initial parameters.
+        evaluate: `evaluate(params, x, *, mode, key) -> Affine`, the map that they stand for.
+    """
 
     init: Callable[[Array], Params]
     evaluate: Callable[..., Affine]

@@ -11,11 +11,12 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def alone_in(directory: Path) -> Iterator[None]:
-    """Holds a folder that exists until the block ends; a process that is killed holds nothing any more.
+    """Holds a folder until the block ends, and makes it if it is missing; who is killed holds nothing any more.
 
     Raises:
         BlockingIOError: If another run holds the folder.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     file = directory / LOCK_FILE
     try:
         held = FileLock(file).acquire(timeout=0)

@@ -60,7 +60,7 @@ class Record:
 
     def __post_init__(self) -> None:
         for field in ("config", "provenance", "results"):
-            object.__setattr__(self, field, _plain(getattr(self, field), field))
+            object.__setattr__(self, field, _plain(dict(getattr(self, field)), field))
         reserved = {"experiment", "config", "results"} & set(self.provenance)
         if reserved:
             raise ValueError(f"provenance holds {sorted(reserved)}, which are other parts of the record; rename them")
@@ -127,7 +127,7 @@ def write_record(directory: Path, record: Record) -> Path:
 
 
 def read_record(directory: Path) -> Record:
-    """Reads the record of a folder again.
+    """Reads the record in a directory again.
 
     Raises:
         FileNotFoundError: If the folder holds no ``result.json``.
@@ -144,7 +144,7 @@ def read_record(directory: Path) -> Record:
             results=entries.pop("results"),
             provenance=entries,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not the record of a run: {error!r}; remove it") from error
 
 
@@ -160,13 +160,13 @@ def config_digest(config: Mapping[str, Any]) -> str:
 
 
 def default_directory(experiment: str, config: Mapping[str, Any], root: Path | str = "results") -> Path:
-    """Returns ``root/<name>/<time>-<config digest>``, by the name's last part and a UTC time."""
+    """Returns ``root/<name>/<time>-<config digest>``, by the experiment's last part and a UTC time."""
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return Path(root) / experiment.rpartition(".")[2] / f"{time}-{config_digest(config)}"
 
 
 def require_free(directory: Path) -> None:
-    """Raises FileExistsError if the folder holds a result, NotADirectoryError if it is no folder."""
+    """Raises FileExistsError if the directory holds a result, NotADirectoryError if it is a file."""
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; give a folder that is new or holds no result")
     if (directory / RESULT_FILE).exists():

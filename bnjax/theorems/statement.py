@@ -87,7 +87,13 @@ class Statement(NamedTuple):
 
 
 def draw_case(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Case:
-    """Draw a random case; the features' means are up to 100 times their standard deviations, which span 10⁻² to 10²."""
+    """Draw a random case; the features' means are up to 100 times their standard deviations, which span 10⁻² to 10².
+
+    Args:
+        key: what it is drawn from.
+        shape: that of the batch `x`, with the features last.
+        dtype: that of all arrays.
+    """
     keys = iter(jax.random.split(key, 16))
     *batch, features = shape
     m, inputs = math.prod(batch), 4

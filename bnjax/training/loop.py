@@ -1,6 +1,7 @@
 """How does a whole training run go? Epoch by epoch, streamed, checkpointed, and resumed where it was killed."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from jaxtyping import Shaped
 
 from bnjax.data import Batches, LabelledImages
 from bnjax.devices import check_rows_divide, replicated
+from bnjax.reporting.locks import alone_in
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
 from bnjax.training.checks import check_batches, check_run, check_start, identity_of, record_run, require_same_run
@@ -72,7 +74,7 @@ def train(
         start: the state before the first step; by default the initial one of this seed. To fine-tune a network,
             `initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), images)._replace(params=trained.params,
             stats=trained.stats)`, with `trained` the state of a finished run. It stays as it is.
-        directory: the run's folder; None keeps nothing. One process at a time may use it.
+        directory: the run's folder; None keeps nothing. One run at a time may use it.
         mesh: the devices over which the rows of every training batch are spread, of `bnjax.devices.row_mesh`; its
             statistics are those of the whole batch. All else is on every device.
         report: called with each epoch's row of the history.
@@ -82,6 +84,8 @@ def train(
 
     Raises:
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
+        BlockingIOError: another run is using the folder.
+        OSError: the folder can't be written, or its disk is full.
         TypeError: a recipe that is not hashable, a start that is no state.
         ValueError: a batch size that the devices don't divide, a start made with another optimizer, images and labels
             that do not fit together, batches of rows that there are not, a loss or score that is not one number a row,
@@ -94,51 +98,54 @@ def train(
     if start is not None:
         check_start(recipe, start)
     directory = Path(directory) if directory else None
-    identity = None
-    if directory:
-        identity = identity_of(
-            recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed, start=start
-        )
-        _require_resumable(directory, identity, recipe, epochs)
-    train_images, train_labels = replicated((train_data.images, train_data.labels), mesh)
-    test_images, test_labels = replicated((test_data.images, test_data.labels), mesh)
-    if start is None:
-        state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
-    else:
-        state = jax.tree.map(jnp.copy, start)  # The first step reuses its memory.
-    state = replicated(state, mesh)
-    history: History = []
-    score = recipe.score.__name__
-    checkpoints = Checkpoints(directory / CHECKPOINTS, best_by=f"test_{score}") if directory else None
-    if checkpoints and directory and checkpoints.epochs():
-        state, history = checkpoints.restore(state)
-        write_csv(directory / "metrics.csv", history)  # It may have been killed just before.
+    with alone_in(directory) if directory else nullcontext():
+        identity = None
+        if directory:
+            identity = identity_of(
+                recipe, train_data, test_data, order=order, batch_size=batch_size, seed=seed, start=start
+            )
+            _require_resumable(directory, identity, recipe, epochs)
+        train_images, train_labels = replicated((train_data.images, train_data.labels), mesh)
+        test_images, test_labels = replicated((test_data.images, test_data.labels), mesh)
+        if start is None:
+            state = initial_state(recipe.model, recipe.optimizer, jax.random.key(seed), train_images[:2])
+        else:
+            state = jax.tree.map(jnp.copy, start)  # The first step reuses its memory.
+        state = replicated(state, mesh)
+        history: History = []
+        score = recipe.score.__name__
+        checkpoints = Checkpoints(directory / CHECKPOINTS, best_by=f"test_{score}") if directory else None
+        if checkpoints and directory and checkpoints.epochs():
+            state, history = checkpoints.restore(state)
+            write_csv(directory / "metrics.csv", history)  # It may have been killed just before.
 
-    if not history:
-        observe(0, state)
-    for epoch in range(len(history) + 1, epochs + 1):
-        batches = order(train_data.labels, batch_size, np.random.default_rng([seed, epoch]))
-        check_batches(batches, len(train_data.labels))
-        indices = jnp.asarray(batches.indices)
-        state, steps = train_epoch(recipe, state, train_images, train_labels, indices, mesh=mesh)
-        test = evaluate(recipe, state, test_images, test_labels)
-        _require_finite(steps.loss, state, test, epoch, directory)
-        row = {
-            "epoch": epoch,
-            "train_loss": float(jnp.mean(steps.loss)),
-            f"train_{score}": float(jnp.mean(steps.score)),
-            "test_loss": float(test.loss),
-            f"test_{score}": float(test.score),
-            "dropped": batches.dropped,
-        }
-        history = [*history, row]
-        observe(epoch, state)  # Before it is saved: what is saved was observed, also if the run is killed in between.
-        if checkpoints and directory and identity:
-            record_run(directory, identity)  # Not before there is something to go on from.
-            checkpoints.save(epoch, state, history)
-            write_csv(directory / "metrics.csv", history)
-        report(row)
-    return Trained(state, history)
+        if not history:
+            observe(0, state)
+        for epoch in range(len(history) + 1, epochs + 1):
+            batches = order(train_data.labels, batch_size, np.random.default_rng([seed, epoch]))
+            check_batches(batches, len(train_data.labels))
+            indices = jnp.asarray(batches.indices)
+            state, steps = train_epoch(recipe, state, train_images, train_labels, indices, mesh=mesh)
+            test = evaluate(recipe, state, test_images, test_labels)
+            _require_finite(steps.loss, state, test, epoch, directory)
+            row = {
+                "epoch": epoch,
+                "train_loss": float(jnp.mean(steps.loss)),
+                f"train_{score}": float(jnp.mean(steps.score)),
+                "test_loss": float(test.loss),
+                f"test_{score}": float(test.score),
+                "dropped": batches.dropped,
+            }
+            history = [*history, row]
+            observe(
+                epoch, state
+            )  # Before it is saved: what is saved was observed, also if the run is killed in between.
+            if checkpoints and directory and identity:
+                record_run(directory, identity)  # Not before there is something to go on from.
+                checkpoints.save(epoch, state, history)
+                write_csv(directory / "metrics.csv", history)
+            report(row)
+        return Trained(state, history)
 
 
 def require_resumable(

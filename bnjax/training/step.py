@@ -63,7 +63,17 @@ class Recipe(NamedTuple):
 def train_step(
     recipe: Recipe, state: TrainState, images: Float[Array, "n ..."], labels: Labels
 ) -> tuple[TrainState, Metrics]:
-    """Take one step on the mean loss of a batch, in batch mode; the metrics are those before the step."""
+    """Take one step on the mean loss of a batch, in batch mode; the metrics are those before the step.
+
+    Args:
+        recipe: the model, the optimizer and the loss.
+        state: parameters, statistics and the optimizer's state; the keys of this step follow from its key and number.
+        images: the batch.
+        labels: those of its rows.
+
+    Raises:
+        ValueError: a loss or score that is not one number a row.
+    """
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     augment_key, dropout_key, noise_key = jax.random.split(key, 3)
     if recipe.augment is not None:
@@ -82,6 +92,14 @@ def mean_loss(
     params: Any, recipe: Recipe, stats: Any, images: Array, labels: Array, rngs: dict[str, Array]
 ) -> tuple[Array, tuple[Any, Outputs]]:
     """Return the mean loss of a batch in batch mode, and beside it the updated statistics and the model's outputs.
+
+    Args:
+        params: the parameters, with respect to which it is differentiated.
+        recipe: the model and the loss.
+        stats: the running statistics before this batch.
+        images: the batch, augmented already.
+        labels: those of its rows.
+        rngs: the keys of the model's random streams.
 
     Raises:
         ValueError: a loss that is not one number a row.
@@ -116,7 +134,7 @@ def train_epoch(
     *,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
-    """Take a step for every row of `indices`; the given state's memory is reused and it is gone.
+    """Take a step of `train_step` for every row of `indices`; the given state's memory is reused and it is gone.
 
     With a mesh the rows of every batch are spread over its devices; state, images and labels need to be on all of them.
 

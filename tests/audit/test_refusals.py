@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -15,13 +14,9 @@ from bnjax.models import Normalization
 from bnjax.normalizers import noisy_batch_norm
 from tests.audit.models import EXAMPLES, TRAIN, Lifted, drawn, row_loss
 
+pytestmark = pytest.mark.usefixtures("signatures_are_not_checked")
+
 X, LABELS = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3))), jnp.arange(5) % 3
-
-
-@pytest.fixture(autouse=True)
-def signatures_are_not_checked(monkeypatch):
-    """Bad input meets what a user meets: the library's own checks, not those of the test run."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 class Small(nn.Module):

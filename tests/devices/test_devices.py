@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jaxtyping
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -106,8 +105,8 @@ def test_random_keys_of_two_processes_are_those_of_one(place, measured):
 
 
 @pytest.mark.parametrize("count", [2.0, "2", True])
-def test_a_number_of_devices_that_is_no_integer_is_refused(count, monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_a_number_of_devices_that_is_no_integer_is_refused(count):
     with pytest.raises(TypeError, match=f"needs to be an integer, or None for all, got {count!r}"):
         row_mesh(count)
 
@@ -117,8 +116,8 @@ def test_no_devices_are_refused():
         row_mesh(0)
 
 
-def test_rows_of_processes_on_no_mesh_of_rows_are_refused(monkeypatch):
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_rows_of_processes_on_no_mesh_of_rows_are_refused():
     others: tuple[Any, ...] = (None, "rows", Mesh(np.array(jax.devices()[:1]), ("x",)))
     message = r"mesh needs to be one of bnjax.devices.row_mesh\(\), with the one axis 'rows', got"
     for mesh in others:

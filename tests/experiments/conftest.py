@@ -1,8 +1,11 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.experiments.own_folder import write_own_files
 
 # Leaves the record of a run, as `experiments.command.main` does, but imports nothing that takes time.
 LEAVES_A_RECORD = """
@@ -39,3 +42,12 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
         (package / f"{name}.py").write_text(program.replace("NAME", name).replace("RESULTS", repr(kept)))
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with files of a user's own (`own_folder`), whose module can be imported."""
+    write_own_files(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_nets", raising=False)
+    return tmp_path

@@ -17,7 +17,6 @@ from experiments import redraw
 from experiments.claims import BLINDNESS, Claim, verdict
 from experiments.command import main
 from experiments.options import Options
-from experiments.progress import progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -190,7 +189,7 @@ def test_checks_that_hold_are_recorded_as_such(tmp_path: Path):
     assert read_record(tmp_path).results["failures"] == []
 
 
-@pytest.mark.parametrize("kind", [ValueError, TypeError, FileNotFoundError, ArithmeticError])
+@pytest.mark.parametrize("kind", [ValueError, TypeError, FileNotFoundError, ArithmeticError, MemoryError])
 def test_bad_input_exits_with_2_and_one_readable_line(tmp_path: Path, capsys, kind):
     def refusing(_: Config) -> dict:
         raise kind("required 2 rows, got 1")
@@ -318,50 +317,6 @@ def test_redrawing_an_empty_folder_says_what_is_missing(tmp_path: Path, capsys):
     assert "no result.json" in capsys.readouterr().err
 
 
-def test_progress_passes_everything_on_and_is_silent_without_a_terminal(capsys):
-    assert list(progress(range(3), "counting")) == [0, 1, 2]
-    assert capsys.readouterr() == ("", "")
-
-
-@dataclass(frozen=True)
-class Listed(Options):
-    """An experiment with a list."""
-
-    rates: tuple[float, ...] = (0.1, 0.2)
-    """Its rates."""
-
-
-@pytest.mark.parametrize("rates", [(), (0.1, 0.1)])
-def test_a_list_that_is_empty_or_repeats_a_value_is_refused(rates):
-    with pytest.raises(ValueError, match="--rates needs at least one value and none twice"):
-        Listed(rates=rates)
-
-
-@pytest.mark.parametrize("value", ["nan", "inf", "-0.5"])
-def test_numbers_that_are_not_finite_or_negative_are_refused_before_anything_is_done(tmp_path: Path, value, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(
-            lambda _: {},
-            Rates,
-            name="experiments.demo",
-            args=["--rates", "1.0", value, "--output", str(tmp_path / "x")],
-        )
-    assert "--rates needs to be finite and not negative" in capsys.readouterr().err
-    assert not (tmp_path / "x").exists()
-
-
-def test_all_counts_that_devices_do_not_divide_are_named_at_once():
-    with pytest.raises(
-        ValueError, match=r"for --batch-size and --rows, got 64 and 16; take --batch-size 66 --rows 18,"
-    ):
-        Batches(devices=3)
-
-
-def test_the_last_of_several_seeds_needs_to_fit():
-    with pytest.raises(ValueError, match="got 4294967295 to 4294967296"):
-        Rates(seed=2**32 - 1, seeds=2)
-
-
 def test_a_folder_that_cannot_be_written_is_refused_before_the_run(capsys):
     def run(_):
         raise AssertionError("the run has begun")
@@ -369,26 +324,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_run(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(run, Options, name="experiments.demo", args=["--output", "/proc/self"])
     assert "error: " in capsys.readouterr().err
-
-
-@dataclass(frozen=True)
-class Rates(Options):
-    """Options with numbers that are no counts."""
-
-    rates: tuple[float, ...] = (0.1,)
-    """Some rates."""
-    seeds: int = 1
-    """Runs."""
-
-
-@dataclass(frozen=True)
-class Batches(Options):
-    """Options with two counts of rows."""
-
-    batch_size: int = 64
-    """Rows of one kind."""
-    rows: int = 16
-    """Rows of another kind."""
 
 
 @pytest.mark.parametrize("folder", ["experiments", "benchmarks"])

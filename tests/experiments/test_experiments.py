@@ -195,7 +195,7 @@ def smoke_run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_smoke_run_writes_its_table_and_figures(name, smoke_run):
+def test_smoke_run_writes_its_table_figures_and_page(name, smoke_run):
     folder, record = smoke_run(name)
     table = record["results"]["table"]
     assert table
@@ -203,7 +203,13 @@ def test_smoke_run_writes_its_table_and_figures(name, smoke_run):
         assert COLUMNS[name] <= set(row)
     assert (folder / "table.csv").exists()
     assert len(list(folder.glob("*.png"))) == len(list(folder.glob("*.svg"))) > 0
+    assert "<svg" in (folder / "report.html").read_text(encoding="utf-8")
     assert record["results"]["failures"] == []
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_redrawing_finds_the_figures_of_an_experiment_in_its_module(name):
+    assert callable(import_module(name).figures)
 
 
 @pytest.mark.parametrize("name", COLUMNS)

@@ -90,6 +90,11 @@ def test_references_within_a_figure_lead_to_its_own_parts(html):
     assert inner <= set(elements.values("id"))
 
 
+def test_the_verdict_on_a_claim_is_the_first_of_what_is_said_of_it(html):
+    row = html[html.index('id="claims"') :]
+    assert row.index("✗</span> not reproduced") < row.index("arxiv.org") < row.index("None survives.")
+
+
 def test_every_table_of_the_record_is_there_with_its_file(html):
     assert {"table.csv", "runs.csv", "claims.csv"} <= set(Elements(html).values("href"))
     assert all(f"term {order}" in html for order in range(4))
@@ -134,6 +139,20 @@ def test_of_a_long_table_the_first_rows_stand_on_the_page_and_the_rest_is_named(
     assert f"The first {ROWS_SHOWN} of {ROWS_SHOWN + 100} rows" in html
     assert f">{ROWS_SHOWN - 1}</td>" in html
     assert f">{ROWS_SHOWN}</td>" not in html
+
+
+def test_a_page_reads_the_rows_of_a_table_a_few_times_however_many_there_are():
+    class Rows(list):
+        read = 0
+
+        def __iter__(self):
+            Rows.read += 1
+            return super().__iter__()
+
+    page(
+        "Runs", "", [Section("All", tables=[Table("rows", Rows({"order": order, "loss": 1.0} for order in range(50)))])]
+    )
+    assert Rows.read < 10
 
 
 def test_a_page_of_sections_holds_links_in_its_cells():

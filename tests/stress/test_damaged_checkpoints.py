@@ -1,48 +1,27 @@
 """A damaged checkpoint is named, with what to remove, and is never taken for a whole one; so is what was measured."""
 
 import errno
+import gc
 import itertools
 import os
 import re
 import shutil
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from bnjax.training.checkpoint import Checkpoints
-from bnjax.training.state import TrainState
+from tests.stress.checkpoints import history_after, restored_epoch, state_after, written
 from tests.stress.faults import fault
 
-# Orbax leaves tasks behind where one of them fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def state_after(epoch: int) -> TrainState:
-    weights = {"kernel": jnp.asarray(np.random.default_rng(epoch).normal(size=(32, 8)))}
-    return TrainState(jnp.array(epoch), jnp.zeros(2, jnp.uint32), weights, {"mean": jnp.ones(8)}, (weights,))
-
-
-def history_after(epoch: int) -> list[dict]:
-    """Of the first three epochs the first is the best."""
-    return [{"epoch": number, "test_accuracy": 1 / number} for number in range(1, epoch + 1)]
-
-
-def written(directory: Path, epochs: int) -> Path:
-    checkpoints = Checkpoints(directory)
-    for epoch in range(1, epochs + 1):
-        checkpoints.save(epoch, state_after(epoch), history_after(epoch))
-    return directory
-
-
-def restored_epoch(directory: Path) -> int:
-    """Return the epoch that a run would go on from, of which all numbers are those that were written."""
-    state, history = Checkpoints(directory).restore(state_after(0))
-    jax.tree.map(np.testing.assert_array_equal, state, state_after(len(history)))
-    assert history == history_after(len(history))
-    return len(history)
+@pytest.fixture(autouse=True)
+def collected():
+    """Orbax leaves tasks behind where one of them fails: let them complain here, where nobody listens."""
+    yield
+    gc.collect()
 
 
 def _flipped(contents: bytes) -> bytes:

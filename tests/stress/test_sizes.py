@@ -1,9 +1,14 @@
-"""Tables of a million rows, of one and of none."""
+"""A million rows, one and none."""
 
+import jax.numpy as jnp
+
+import bnjax
+from bnjax.normalizers import batch_norm
 from bnjax.reporting.records import column_names, write_csv
 from bnjax.reporting.tables import format_table
 from experiments.command import main
 from experiments.options import Options
+from tests.comparison import assert_close
 
 
 def test_of_a_long_table_the_terminal_shows_the_beginning_and_the_file_all(tmp_path, capsys, monkeypatch):
@@ -30,3 +35,10 @@ def test_no_row_is_an_empty_table(tmp_path):
     assert format_table([]) == ""
     assert column_names([]) == []
     assert write_csv(tmp_path / "none.csv", []).read_text() == "\n"
+
+
+def test_a_million_rows_are_blocked_as_a_few_are():
+    x = jnp.sin(jnp.arange(1_000_000.0) ** 2)[:, None]
+    report = bnjax.blocking(lambda row: jnp.sum(jnp.exp(row)), batch_norm(epsilon=0.0), x)
+    assert report.terms["gradient"].survival < 1e-9
+    assert_close(sum(part.input_gradient for part in report.terms.values()), report.total_gradient)

@@ -7,13 +7,13 @@ from jaxtyping import Array, ArrayLike, Float
 
 
 def negative_log_likelihood(log_likelihoods: Float[Array, " n"], labels: Array) -> Float[Array, " n"]:
-    """Return the loss of every image, in nats; as the loss of a `Recipe`, which passes labels, unused here."""
+    """Return the loss of every image, `-log_likelihoods`, in nats; as that of a `Recipe`, with the labels unused."""
     del labels
     return -log_likelihoods
 
 
 def log_likelihood(log_likelihoods: Float[Array, " n"], labels: Array) -> Float[Array, " n"]:
-    """Return the score of every image, in nats; as the score of a `Recipe`, which passes labels, unused here."""
+    """Return the score of every image, `log_likelihoods`, in nats; as that of a `Recipe`, with the labels unused."""
     del labels
     return log_likelihoods
 

@@ -42,7 +42,7 @@ class Drawing(Figure):
 
 
 def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
-    """Writes each figure as ``<name>.png`` (150 dpi) and ``<name>.svg``, each file whole or not at all.
+    """Writes each figure to a directory, as ``<name>.png`` (150 dpi) and ``<name>.svg``, each whole or not at all.
 
     The same figure gives the same bytes: no date is written. Both files have one layout, which is fixed by the first.
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -16,10 +17,23 @@ ROWS_SHOWN = 500
 
 @dataclass(frozen=True)
 class Link:
-    """A cell that leads somewhere: to a paper, or to a file beside the page."""
+    """A cell that leads somewhere: to a paper, or to a file beside the page.
+
+    Attributes:
+        text: What the cell shows.
+        address: Where it leads, a URL or a path relative to the page.
+    """
 
     text: str
     address: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A cell to tick: an entry of the page's data by its index, and its name for those who do not see the row."""
+
+    index: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class Table:
     rows: Sequence[Row]
     file: str | None = None
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The keys of all rows, in the order of first appearance."""
         return column_names(self.rows)
@@ -46,7 +60,7 @@ class Table:
         """The rows that stand on the page."""
         return self.rows[:ROWS_SHOWN]
 
-    @property
+    @cached_property
     def numeric(self) -> set[str]:
         """The columns that hold numbers, and beside them at most gaps."""
         return {
@@ -83,7 +97,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page under its own heading."""
+    """A part of a page under its own heading.
+
+    Attributes:
+        title: The heading.
+        text: What is said under it, before the tables.
+        tables: Its tables.
+        pictures: Its pictures.
+    """
 
     title: str
     text: str = ""
@@ -100,4 +121,4 @@ def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def _plain(cell: Any) -> Any:
-    return cell.text if isinstance(cell, Link) else cell
+    return cell.text if isinstance(cell, Link | Choice) else cell

@@ -1,11 +1,12 @@
 """How is a page set? From a template, with everything that it needs inside of it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bnjax.reporting.pages.elements import Link, Section
+from bnjax.reporting.pages.elements import Choice, Link, Section
 from bnjax.reporting.pages.svg import inline_svg
 from bnjax.reporting.tables import format_value
 
@@ -41,9 +42,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {"value": format_value, "inline_svg": inline_svg, "words": _words}
-    environment.tests |= {"link": lambda cell: isinstance(cell, Link), "inexact": lambda cell: isinstance(cell, float)}
+    kinds = {"link": Link, "choice": Choice, "inexact": float}
+    environment.tests |= {name: partial(_is_a, kind=kind) for name, kind in kinds.items()}
     return environment
+
+
+def _is_a(value: Any, *, kind: type) -> bool:
+    return isinstance(value, kind)
 
 
 def _words(name: str) -> str:

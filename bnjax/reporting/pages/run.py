@@ -29,7 +29,7 @@ def run_page(record: Record, question: str, pictures: Sequence[Picture] = ()) ->
         title=question,
         facts=_facts(record),
         smoke=record.config.get("smoke", False),
-        claims=claims and Table("claims", [_with_link(row) for row in claims.rows], claims.file),
+        claims=claims and Table("claims", [_claim(row) for row in claims.rows], claims.file),
         failures=record.results.get("failures"),
         pictures=pictures,
         tables=list(tables.values()),
@@ -55,11 +55,21 @@ def entries(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def time_of(started: str) -> str:
+    """Returns a time of a record as it reads best.
+
+    Example:
+        >>> time_of("2026-11-23T00:39:26+00:00")
+        '2026-11-23 00:39:26 UTC'
+    """
+    return started.replace("T", " ").replace("+00:00", " UTC")
+
+
 def _facts(record: Record) -> list[str]:
     """Returns when it ran, for how long, in which precision and on what, as far as the record says."""
     origin = record.provenance
     facts = {
-        "started": lambda time: str(time).replace("T", " ").replace("+00:00", " UTC"),
+        "started": time_of,
         "wall_time_s": lambda seconds: f"{format_value(seconds)} s",
         "dtype": str,
         "device": lambda device: str(device.get("kind", device)) if isinstance(device, Mapping) else str(device),
@@ -69,7 +79,8 @@ def _facts(record: Record) -> list[str]:
     return [*known, about_data] if isinstance(about_data, str) else known
 
 
-def _with_link(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row of claims with its paper as a link."""
+def _claim(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row of claims with its verdict first and its paper as a link."""
     found = _ARXIV.fullmatch(str(row.get("paper")))
-    return {**row, "paper": Link(found[0], f"https://arxiv.org/abs/{found[1]}")} if found else dict(row)
+    paper = {"paper": Link(found[0], f"https://arxiv.org/abs/{found[1]}")} if found else {}
+    return {"verdict": row.get("verdict", ""), **row, **paper}

@@ -19,10 +19,15 @@ function sortBy(header) {
   header.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
 }
 
-function copy(button) {
+async function copy(button) {
   const code = button.parentNode.querySelector("code");
-  getSelection().selectAllChildren(code); // Where the page may not write the clipboard, the keyboard still can.
-  navigator.clipboard?.writeText(code.textContent).then(() => { button.textContent = "copied"; });
+  getSelection().selectAllChildren(code);
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = "copied";
+  } catch { // Where the page may not write the clipboard, the keyboard can.
+    button.textContent = "selected";
+  }
 }
 
 document.addEventListener("click", event => {

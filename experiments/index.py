@@ -1,0 +1,83 @@
+"""Which runs are there, and how do two of them differ? ``python -m experiments.index results``.
+
+Writes ``index.html`` into the folder: every run below it with its question, its settings other than the default and
+what it found, two of which can be set side by side. Records that cannot be read are listed as such.
+"""
+
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import tyro
+
+from bnjax.reporting.pages import Run, runs_page
+from bnjax.reporting.records import RESULT_FILE, Record, read_record, replacing
+from experiments.folder import PAGE_FILE
+from experiments.question import ROOMS, question_of
+
+
+def index(folder: Path) -> Path:
+    """Writes the page of all runs below a folder and returns its path.
+
+    Raises:
+        FileNotFoundError: If there is no run below the folder.
+    """
+    directories = sorted(path.parent for path in folder.rglob(RESULT_FILE))
+    if not directories:
+        raise FileNotFoundError(f"no {RESULT_FILE} below {folder}; give a folder that holds runs")
+    runs, damaged = [], []
+    for directory in directories:
+        try:
+            runs.append(_run(directory, folder))
+        except (ValueError, OSError) as error:
+            damaged.append({"folder": str(directory.relative_to(folder)), "reason": str(error)})
+    runs.sort(key=lambda run: str(run.record.provenance.get("started", "")), reverse=True)
+    page = folder / "index.html"
+    with replacing(page) as temporary:
+        temporary.write_text(runs_page(f"Runs in {folder.resolve().name}", runs, damaged), encoding="utf-8")
+    return page
+
+
+def _run(directory: Path, folder: Path) -> Run:
+    record = read_record(directory)
+    address = directory.relative_to(folder).as_posix()
+    defaults = default_config(record.experiment)
+    return Run(
+        record=record,
+        folder="" if address == "." else f"{quote(address)}/",
+        page=PAGE_FILE if (directory / PAGE_FILE).is_file() else None,
+        question=question_of(record.experiment),
+        changed={key: value for key, value in record.config.items() if value != defaults.get(key, ...)},
+        figures=sorted(path.stem for path in directory.glob("*.svg")),
+    )
+
+
+def default_config(experiment: str) -> dict[str, Any]:
+    """Returns an experiment's default settings as its record would hold them; none if it is not of this project."""
+    if not experiment.startswith(ROOMS):
+        return {}
+    try:
+        defaults = dataclasses.asdict(importlib.import_module(experiment).Config())
+    except (ImportError, AttributeError):
+        return {}
+    return Record(experiment, defaults, {}, {}).config
+
+
+def main(folder: Annotated[Path, tyro.conf.Positional] = Path("results")) -> None:
+    """Writes the page of all runs below a folder.
+
+    Args:
+        folder: The folder; the page is its index.html.
+    """
+    try:
+        print(index(folder))
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    tyro.cli(main, prog="python -m experiments.index")

@@ -1,0 +1,63 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from experiments.command import main
+from experiments.options import Options
+
+
+@dataclass(frozen=True)
+class Rates(Options):
+    """Options with numbers that are no counts."""
+
+    rates: tuple[float, ...] = (0.1,)
+    """Some rates."""
+    seeds: int = 1
+    """Runs."""
+
+
+@dataclass(frozen=True)
+class Batches(Options):
+    """Options with two counts of rows."""
+
+    batch_size: int = 64
+    """Rows of one kind."""
+    rows: int = 16
+    """Rows of another kind."""
+
+
+@pytest.mark.parametrize("rates", [(), (0.1, 0.1)])
+def test_a_list_that_is_empty_or_repeats_a_value_is_refused(rates):
+    with pytest.raises(ValueError, match="--rates needs at least one value and none twice"):
+        Rates(rates=rates)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-0.5"])
+def test_numbers_that_are_not_finite_or_negative_are_refused_before_anything_is_done(tmp_path: Path, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(
+            lambda _: {},
+            Rates,
+            name="experiments.demo",
+            args=["--rates", "1.0", value, "--output", str(tmp_path / "x")],
+        )
+    assert "--rates needs to be finite and not negative" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_counts_past_all_arrays_are_refused():
+    with pytest.raises(ValueError, match=f"--rows needs to be below 2\\*\\*32, got {2**32}"):
+        Batches(rows=2**32)
+
+
+def test_all_counts_that_devices_do_not_divide_are_named_at_once():
+    with pytest.raises(
+        ValueError, match=r"for --batch-size and --rows, got 64 and 16; take --batch-size 66 --rows 18,"
+    ):
+        Batches(devices=3)
+
+
+def test_the_last_of_several_seeds_needs_to_fit():
+    with pytest.raises(ValueError, match="got 4294967295 to 4294967296"):
+        Rates(seed=2**32 - 1, seeds=2)
