@@ -280,7 +280,9 @@ def test_statistics_that_are_missing_are_named(network):
     _, _, images, labels = network
     model = nn.Sequential([nn.Dense(3), nn.BatchNorm(use_running_average=False, name="norm")])
     params = model.init(jax.random.key(0), images)["params"]
-    with pytest.raises(ValueError, match=r"layers_1 needs its running statistics, but variables\['batch_stats'\] has none"):
+    with pytest.raises(
+        ValueError, match=r"layers_1 needs its running statistics, but variables\['batch_stats'\] has none"
+    ):
         blocked_share(model, {"params": params}, images, labels, loss=LOSS)
 
 
