@@ -23,11 +23,11 @@ import tyro
 
 from bnjax.reporting.records import default_directory, replacing
 from bnjax.reporting.tables import format_table
-from experiments.claims import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper
-from experiments.folder import PAGE_FILE, reserved
-from experiments.parts import command_without_places, recorded_parts, run_parts
-from experiments.pipes import while_somebody_reads
-from experiments.reproduced import NOT_RUN, Experiment, claims_page, document, experiment_rows
+from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper
+from experiments.common.folder import PAGE_FILE, reserved
+from experiments.common.parts import command_without_places, recorded_parts, run_parts
+from experiments.common.pipes import while_somebody_reads
+from experiments.common.reproduced import NOT_RUN, Experiment, claims_page, document, experiment_rows
 
 # By the paper that they are about; verify_theorems has the statements of all three. Not here is `smoothness_report`,
 # which only gathers what others of these found.

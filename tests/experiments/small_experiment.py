@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from bnjax.reporting.figures import lines
-from experiments.command import main
-from experiments.options import Options
+from experiments.common.command import main
+from experiments.common.options import Options
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import pytest
 
 from bnjax.reporting.records import read_record
-from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import main
-from experiments.options import Options
+from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.common.command import main
+from experiments.common.options import Options
 from tests.experiments.small_experiment import Config, call, figures, run
 
 ROOT = Path(__file__).parents[2]
@@ -204,8 +204,8 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path):
 def test_a_process_interrupted_from_outside_exits_with_130(sent: signal.Signals, tmp_path: Path):
     code = """
 import sys, time
-from experiments.command import main
-from experiments.options import Options
+from experiments.common.command import main
+from experiments.common.options import Options
 def run(config):
     print("running", flush=True)
     time.sleep(60)

@@ -7,8 +7,8 @@ import jax
 import pytest
 
 from bnjax.reporting.records import read_record
-from experiments.command import main
-from experiments.options import Options
+from experiments.common.command import main
+from experiments.common.options import Options
 from tests.experiments.small_experiment import call
 
 

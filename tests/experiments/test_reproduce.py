@@ -8,9 +8,9 @@ import pytest
 
 from bnjax.reporting.locks import alone_in
 from experiments import reproduce as command
-from experiments.claims import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim
+from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim
+from experiments.common.reproduced import FINDINGS, document
 from experiments.reproduce import Config, main, reproduce
-from experiments.reproduced import FINDINGS, document
 
 FOUND = [
     Claim(BLINDNESS, "Fig. 1", "None | survives.", "0.1 ± 0.05,\np < 0.05", "3 seeds", "reproduced").to_row(),
