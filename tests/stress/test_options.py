@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.command import main
+from experiments.common.command import main
 from tests.experiments.test_experiments import COLUMNS
 
 WORDS = {

@@ -11,9 +11,9 @@ from jaxtyping import Array
 
 import bnjax
 from bnjax.parts import NO_GRADIENT
-from experiments.own_errors import as_typed, placed
-from experiments.own_model import OwnModel
-from experiments.progress import progress
+from experiments.common.progress import progress
+from experiments.own.errors import as_typed, placed
+from experiments.own.model import OwnModel
 
 # What rounding may leave of zero is ε to this power: a quarter of the digits is for sums and derivatives.
 DIGITS = 0.75
