@@ -22,8 +22,8 @@ import numpy as np
 from benchmarks.turns import MEASURED, NO_TORCH, TORCH, TimingOptions, in_turns, ratios
 from bnjax.models.convolution import fastest_form
 from bnjax.models.convolution_forms import Form, band, native, output_shape, patches, winograd
-from experiments.command import main
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -43,8 +43,8 @@ from benchmarks.curvature_problems import (
 from benchmarks.resident_memory import peak_memory_mib
 from benchmarks.turns import MEASURED, NO_TORCH, TimingOptions, in_turns, ratios, seconds_beside
 from bnjax.normalizers.normalizer import Mode
-from experiments.command import main
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -32,8 +32,8 @@ from jaxtyping import Array
 import bnjax
 from benchmarks.turns import TimingOptions, in_turns
 from bnjax.normalizers import batch_norm
-from experiments.command import main
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -25,8 +25,8 @@ from jaxtyping import Array
 
 from benchmarks.turns import MEASURED, NO_TORCH, TimingOptions, in_turns, ratios
 from bnjax.derivatives import cross_entropy_head, expand, hessian_at
-from experiments.command import main
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

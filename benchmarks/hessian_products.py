@@ -27,8 +27,8 @@ from benchmarks.turns import MEASURED, NO_TORCH, TORCH, TimingOptions, in_turns,
 from bnjax.curvature import along_gradient, batch_loss, hessian_vector_product, linearized_gradient
 from bnjax.models import VGGA, LeNet, ResNet
 from bnjax.normalizers import batch_norm
-from experiments.command import main
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

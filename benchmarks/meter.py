@@ -27,8 +27,8 @@ from bnjax.compilation import jit_once
 from bnjax.measurements.blocked_share import Metered
 from bnjax.models import MLP, VGGA, ResNet
 from bnjax.normalizers import batch_norm
-from experiments.command import main
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -34,9 +34,9 @@ from bnjax.models import Normalization
 from bnjax.normalizers import batch_norm
 from bnjax.normalizers.normalizer import Mode
 from bnjax.training import Recipe, initial_state, train_step
-from experiments.command import main
-from experiments.options import Options
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.options import Options
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -28,8 +28,8 @@ from bnjax.models import VGGA, LeNet, ResNet
 from bnjax.models.flow import RealNVP, log_likelihood, negative_log_likelihood
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, initial_state, train_epoch
-from experiments.command import main
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from bnjax.reporting.records import Row
-from experiments.options import Options
+from experiments.common.options import Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

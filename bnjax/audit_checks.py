@@ -65,7 +65,7 @@ def check_layer(recording: Recording, rows: int, layer: str) -> None:
         )
 
 
-def check_rows(losses: Float[Array, " n"], recording: Recording) -> None:
+def check_rows(losses: Float[Array, " n"], recording: Recording, layer: str) -> None:
     """Raise unless every row has the same loss alone as in the batch."""
     dtypes = [leaf.dtype for leaf in (recording.layer.features, recording.losses, *jax.tree.leaves(recording.outputs))]
     epsilon = max(float(jnp.finfo(dtype).eps) for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating))
@@ -75,12 +75,12 @@ def check_rows(losses: Float[Array, " n"], recording: Recording) -> None:
     if error > (epsilon**0.5 + lost) * size:
         hidden = f" (such as {', '.join(recording.hidden)})" if recording.hidden else ""
         raise ValueError(
-            f"rows are mixed: alone a row's loss differs by {error:.3g} from what it is in the batch, where the "
-            f"largest is {size:.3g}. Normalizers and dropout of flax's or the library's are held, unless they are "
-            f"inside of nn.scan or nn.remat{hidden}. Not held is noise that the model draws itself, by make_rng in the "
-            "shape of the batch: nn.Dropout in its place is, with broadcast_dims=(1, 2, 3) where it drops a path of "
-            "images by the row. Nor are dropout where one axis has positions first and rows second (join them the "
-            "other way around), attention over the batch, another normalization, or what use_fast_variance "
-            f"loses where a mean is large: audit another layer or, up to {JOINT_LIMIT} entries of a batch there, with "
-            "statistics='joint'"
+            f"rows are mixed behind {layer!r}, or noise is drawn there that a row alone does not get: alone a row's "
+            f"loss differs by {error:.3g} from what it is in the batch, where the largest is {size:.3g}. "
+            "Audit a layer behind it, or change it: noise that the model draws itself (make_rng, as for stochastic "
+            "depth) to nn.Dropout(rate, broadcast_dims=(1, 2, 3), rng_collection=...), which is held as drawn; "
+            "positions joined with rows in one axis to rows first. Normalizers and dropout of flax's or the library's "
+            f"are held, unless they are inside of nn.scan or nn.remat{hidden}; not held are attention over the batch, "
+            "other normalizations, and what use_fast_variance loses where a mean is large. For a batch of up to "
+            f"{JOINT_LIMIT} entries at the layer there is statistics='joint'"
         )

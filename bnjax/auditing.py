@@ -111,8 +111,8 @@ def audit(
             arguments that are not hashable, a call under `jax.jit`.
         ValueError: a layer that is not one of the model's normalizers, is applied more than once or stands inside of
             `nn.scan` or `nn.remat`; one that uses running statistics; missing `batch_stats` or keys; inputs of
-            different numbers of rows; a loss that is not of one row; a model that takes no row alone; rows that are
-            mixed by something else than normalizers; and as in `blocking`.
+            different numbers of rows; a loss that is not of one row; a model that takes no row alone (with "joint"
+            too); rows that are mixed by something else than normalizers; and as in `blocking`.
 
     Example:
         >>> class Model(nn.Module):
@@ -157,7 +157,7 @@ def audit(
         axis, standardized = problem.feature_axis, standardize(problem)
         at_once: dict[str, Any] = {"feature_axis": axis, "chunk": chunk, "row_chunk": row_chunk}
         split = split_loss(problem.row_heads(), problem.center, standardized, probes=probes, **at_once)
-        check_rows(split.losses, recording)
+        check_rows(split.losses, recording, layer)
         parts, behind = PARTS, tuple(dict.fromkeys(call[0] for call in recording.behind if call in held))
     else:
         rest = _rest(application, recording, {}, variables, rngs)

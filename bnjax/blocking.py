@@ -20,6 +20,7 @@ from bnjax.derivatives.transport import (
     output_hessian_norms,
     pulled_back,
 )
+from bnjax.devices import automatic
 from bnjax.estimated_parts import with_intervals
 from bnjax.normalizers.normalizer import Normalizer
 from bnjax.parts import Part, carry_back, split_part
@@ -167,6 +168,7 @@ def split_loss(
         ValueError: a loss or a gradient that is not finite.
     """
     sizes = {"chunk": chunk, "row_chunk": row_chunk}
+    probes = jax.tree.map(automatic, probes)
     split = _terms(heads, center, standardized, feature_axis=feature_axis, probes=probes, **sizes)
     check_finite(split.losses, split.center_losses, split.gradients)
     return split

@@ -27,7 +27,7 @@ def row_mesh(count: int | None = None) -> Mesh:
         ValueError: a count that there are not.
     """
     devices = jax.devices()
-    if count is not None and (not isinstance(count, int) or isinstance(count, bool)):
+    if count is not None and (not isinstance(count, int | np.integer) or isinstance(count, bool)):
         raise TypeError(f"the number of devices needs to be an integer, or None for all, got {count!r}")
     if count is not None and not 1 <= count <= len(devices):
         raise ValueError(
@@ -45,13 +45,16 @@ def over_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
 
     Args:
         tree: a tree of arrays with one entry a row.
-        mesh: one of `row_mesh`; None leaves the arrays to JAX, which takes its default device.
+        mesh: one of `row_mesh`, or another with that one axis; None leaves the arrays to JAX, which takes its default
+            device.
         axis: the axis of the rows, from 0 on.
 
     Raises:
-        TypeError: a mesh of other axes, or none at all.
-        ValueError: rows that do not divide evenly, a negative axis.
+        TypeError: a mesh of other axes; an axis that is no integer.
+        ValueError: rows that do not divide evenly, a negative axis, arrays without that axis.
     """
+    if not isinstance(axis, int | np.integer) or isinstance(axis, bool):
+        raise TypeError(f"axis needs to be an integer, got {axis!r}")
     if axis < 0:
         raise ValueError(f"axis needs to be counted from the first, from 0 on, got {axis}")
     if mesh is not None:
@@ -63,17 +66,20 @@ def over_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
 def own_rows_over(tree: Any, mesh: Mesh) -> Any:
     """Return the batch that the processes have together, of which each passes its own rows, equally many.
 
-    The batch has the rows of the first process first. With one process this is `over_rows`.
+    The batch has the rows of the first process first. With one process this is `over_rows`, but for arrays that are
+    being traced, which several processes can't hand over.
 
     Args:
         tree: a tree of arrays with one entry for each row of this process; of random keys, too.
         mesh: one of `row_mesh`, of all processes.
 
     Raises:
-        TypeError: a mesh of other axes, or none at all.
+        TypeError: a mesh of other axes, or none at all; a call under `jax.jit`.
         ValueError: rows that do not divide evenly over this process's devices.
     """
     _check_mesh(mesh)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree)):
+        raise TypeError("own_rows_over takes rows that a process holds, not what is traced: call it outside of jax.jit")
     check_rows_divide(tree, mesh.local_mesh)
     rows = NamedSharding(mesh, PartitionSpec(ROWS))
 
@@ -106,14 +112,15 @@ def automatic(value: Any) -> Any:
 
 
 def with_automatic_axes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with what `automatic` does for arrays, for those that are being traced too.
+    """Return the function with what `automatic` does for its arguments, also if they are being traced.
 
-    Where an argument's axes are explicit, what it returns is whole on every device.
+    Where the axes of such are explicit, what it returns is whole on every device.
     """
 
     @functools.wraps(function)
     def call(*args: Any) -> Any:
-        meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args) if isinstance(leaf, jax.Array)]
+        args = jax.tree.map(automatic, args)
+        meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(args) if isinstance(leaf, Tracer)]
         explicit = [mesh for mesh in meshes if AxisType.Explicit in mesh.axis_types]
         if not explicit:
             return function(*args)
@@ -125,9 +132,12 @@ def with_automatic_axes(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_rows_divide(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> None:
     """Raise ValueError unless all arrays of a tree have rows that divide evenly over the devices of a mesh."""
-    for leaf in jax.tree.leaves(tree):
-        shape = np.shape(leaf)
-        if mesh is not None and (len(shape) <= axis or shape[axis] % mesh.size):
+    for shape in map(np.shape, jax.tree.leaves(tree)):
+        if len(shape) <= axis:
+            raise ValueError(
+                f"arrays need rows on axis {axis}, got one of shape {shape}; a list counts as many arrays: make it one"
+            )
+        if mesh is not None and shape[axis] % mesh.size:
             raise ValueError(
                 f"rows need to divide evenly over the {mesh.size} devices, got an array of shape {shape} with its rows "
                 f"on axis {axis}; take a multiple of {mesh.size} rows, or fewer devices"

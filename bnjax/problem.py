@@ -98,7 +98,7 @@ def pose(
     check_signature(loss, len(row_arguments))
     center = _center(expansion_point, x)
     problem = Problem(
-        jax.tree.map(automatic, as_pytree(loss)), x, row_arguments, params, stats, key, center, normalizer
+        jax.tree.map(automatic, as_pytree(loss)), x, row_arguments, params, stats, automatic(key), center, normalizer
     )
     _check_loss(problem)
     return problem
@@ -129,7 +129,7 @@ def as_row_arguments(row_arguments: tuple, rows: int) -> tuple:
     for index, leaf in enumerate(jax.tree.leaves(arrays)):
         if leaf.ndim == 0 or len(leaf) != rows:
             raise ValueError(
-                f"row argument {index} needs one entry for each of the {rows} rows of x, got shape {leaf.shape}; a "
+                f"row argument {index} needs one entry for each of the {rows} rows, got shape {leaf.shape}; a "
                 "list counts as a tree of arguments, so pass numbers as one array"
             )
     return arrays

@@ -28,14 +28,14 @@ from bnjax.data import random_batches
 from bnjax.derivatives.estimated_diagonal import FEWEST_PROBES
 from bnjax.derivatives.terms import TERMS
 from bnjax.parts import NO_GRADIENT
-from experiments.audit_figures import figures
-from experiments.command import main
-from experiments.networks import ImageOptions
-from experiments.own_errors import placed
-from experiments.own_files import Rows, own_rows, own_variables
-from experiments.own_model import OwnModel, called_shapes, check_classes, own_model, streams
-from experiments.own_training import trained
-from experiments.progress import progress
+from experiments.common.command import main
+from experiments.common.networks import ImageOptions
+from experiments.common.progress import progress
+from experiments.own.errors import placed
+from experiments.own.figures import figures
+from experiments.own.files import Rows, own_rows, own_variables
+from experiments.own.model import OwnModel, called_shapes, check_classes, own_model, streams
+from experiments.own.training import trained
 
 # What rounding may leave of zero is ε to this power: a quarter of the digits is for sums and derivatives.
 DIGITS = 0.75
@@ -55,7 +55,7 @@ class Config(ImageOptions):
 
     least: ClassVar[Mapping[str, int]] = {"seed": 0, "rows": 3, "epochs": 0, "probes": FEWEST_PROBES}
 
-    model: str = "experiments.networks:network"
+    model: str = "experiments.common.networks:network"
     """A linen module class, or a function that makes one, package.module:name; a small network if not given."""
     model_options: str = "{}"
     """What it is made with, a JSON object such as '{"features": 32}'; lists become tuples."""

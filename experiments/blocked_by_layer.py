@@ -5,7 +5,7 @@
 
 That batch normalization blocks is exact for ε = 0 and exact arithmetic (docs/theory.md, T1, T2). A network with batch
 normalization everywhere is trained for a moment. Then at each of its normalizers the gradient G of a batch's mean loss
-with respect to the standardized features ŷ is split and carried back (`experiments.carried_back`): with the usual
+with respect to the standardized features ŷ is split and carried back (`common.carried_back`): with the usual
 ε = 1e-5 in float32 and in float64, and with ε = 0 in float64. The network that G comes from has ε = 1e-5.
 
 The blocked share of the gradient, ‖mean + part along ŷ‖² / ‖G‖², is measured on batches of random rows and of one
@@ -30,12 +30,12 @@ from jaxtyping import Array
 from bnjax.models import normalizer_names, passages
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, TrainState
-from experiments.averages import SIGNIFICANT, over_seeds, paired_difference
-from experiments.carried_back import carried_back, part_rows
-from experiments.claims import BLINDNESS, Claim, verdict, with_spread
-from experiments.command import main
-from experiments.networks import ORDERS, DataOptions, ModelName, check_orders
-from experiments.progress import training_bar
+from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.averages import SIGNIFICANT, over_seeds, paired_difference
+from experiments.common.carried_back import carried_back, part_rows
+from experiments.common.command import main
+from experiments.common.networks import ORDERS, DataOptions, ModelName, check_orders
+from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

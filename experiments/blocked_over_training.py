@@ -28,11 +28,11 @@ from jaxtyping import Array
 import bnjax
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState, evaluate
-from experiments.averages import over_seeds
-from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import main
-from experiments.networks import MODELS, DataOptions, NormalizerName
-from experiments.progress import training_bar
+from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.common.averages import over_seeds
+from experiments.common.command import main
+from experiments.common.networks import MODELS, DataOptions, NormalizerName
+from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

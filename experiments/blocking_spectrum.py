@@ -35,11 +35,11 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from experiments.claims import BLINDNESS, Claim, verdict, with_spread
-from experiments.command import main
-from experiments.progress import progress
-from experiments.small_network import NetworkOptions, TrainedNetwork, batches
-from experiments.threads import call_in_threads
+from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.command import main
+from experiments.common.progress import progress
+from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches
+from experiments.common.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

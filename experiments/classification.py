@@ -25,11 +25,11 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.training import Recipe, Trained
-from experiments.averages import over_seeds, p_of, paired_difference
-from experiments.claims import BLINDNESS, Claim, verdict, with_spread
-from experiments.command import main
-from experiments.networks import ORDERS, DataOptions, NormalizerName, check_orders
-from experiments.progress import training_bar
+from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.averages import over_seeds, p_of, paired_difference
+from experiments.common.command import main
+from experiments.common.networks import ORDERS, DataOptions, NormalizerName, check_orders
+from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,15 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnjax.training import Recipe, TrainState
-from experiments.averages import compared, over_seeds, paired_test, without_test
-from experiments.claims import Claim
-from experiments.collapse_claims import claims_of_shift
-from experiments.collapsed_filters import filters
-from experiments.command import main
-from experiments.networks import DataOptions, ModelName, optimizer_of_any_rate, start_at_rate
-from experiments.observed import trained_and_observed
-from experiments.progress import training_bar
-from experiments.stretches import stretch_of_batches
+from experiments.claims.claim import Claim
+from experiments.claims.collapse import claims_of_shift
+from experiments.common.averages import compared, over_seeds, paired_test, without_test
+from experiments.common.collapsed_filters import filters
+from experiments.common.command import main
+from experiments.common.networks import DataOptions, ModelName, optimizer_of_any_rate, start_at_rate
+from experiments.common.observed import trained_and_observed
+from experiments.common.progress import training_bar
+from experiments.common.stretches import stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,9 +21,9 @@ import optax
 from jaxtyping import Array
 
 from bnjax.normalizers import Normalizer, batch_norm, post_shifted_batch_norm
-from experiments.claims import COLLAPSE, Claim, verdict
-from experiments.command import main
-from experiments.options import Options
+from experiments.claims.claim import COLLAPSE, Claim, verdict
+from experiments.common.command import main
+from experiments.common.options import Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

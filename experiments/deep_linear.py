@@ -4,7 +4,7 @@
     python -m experiments.deep_linear --preset paper
 
 25 matrices of 10×10 learn a Gaussian linear map from 1,000 Gaussian inputs, `min ‖W_25 … W_1 x - A x‖²`, all inputs in
-every batch (arXiv 1805.11604, appendix B). What is measured says `experiments.trajectory`.
+every batch (arXiv 1805.11604, appendix B). What is measured says `experiments.common.trajectory`.
 """
 
 import dataclasses
@@ -23,12 +23,8 @@ from bnjax.models import DeepLinear
 from bnjax.normalizers import Normalizer
 from bnjax.normalizers.normalizer import Mode
 from bnjax.training import Recipe
-from experiments import trajectory_figures
-from experiments.claims import Claim
-from experiments.command import main
-from experiments.networks import NORMALIZERS
-from experiments.trajectory import TrajectoryOptions, failures, followed, summary
-from experiments.trajectory_claims import (
+from experiments.claims.claim import Claim
+from experiments.claims.trajectory import (
     COVARIATE_SHIFT,
     CURVATURE,
     DEFINITION,
@@ -36,6 +32,10 @@ from experiments.trajectory_claims import (
     THEOREM,
     trajectory_claims,
 )
+from experiments.common import trajectory_figures
+from experiments.common.command import main
+from experiments.common.networks import NORMALIZERS
+from experiments.common.trajectory import TrajectoryOptions, failures, followed, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

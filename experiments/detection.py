@@ -28,13 +28,13 @@ from bnjax.data import Scenes, coco, digits, mnist, random_batches, scenes_of
 from bnjax.measurements import average_precision
 from bnjax.models.detection import Detections, Detector, detection_loss, detections, recall
 from bnjax.training import Recipe, TrainState
-from experiments.averages import compared, left_out, over_seeds, paired_test
-from experiments.claims import Claim
-from experiments.collapse_claims import claims_of_shift
-from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters
-from experiments.command import main
-from experiments.networks import NORMALIZERS, OPTIMIZERS, NormalizerName, OptimizerName, TrainingOptions
-from experiments.observed import observed_from_every_seed
+from experiments.claims.claim import Claim
+from experiments.claims.collapse import claims_of_shift
+from experiments.common.averages import compared, left_out, over_seeds, paired_test
+from experiments.common.collapsed_filters import collapsed_by_layer, collapsed_share, filters
+from experiments.common.command import main
+from experiments.common.networks import NORMALIZERS, OPTIMIZERS, NormalizerName, OptimizerName, TrainingOptions
+from experiments.common.observed import observed_from_every_seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

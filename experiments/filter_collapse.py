@@ -22,11 +22,11 @@ from jaxtyping import Array
 
 from bnjax.data import LabelledImages
 from bnjax.training import LossNotFiniteError, Recipe, TrainState
-from experiments.averages import left_out, over_seeds, paired_test
-from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
-from experiments.command import main
-from experiments.filter_collapse_claims import claims
-from experiments.networks import (
+from experiments.claims.filter_collapse import claims
+from experiments.common.averages import left_out, over_seeds, paired_test
+from experiments.common.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
+from experiments.common.command import main
+from experiments.common.networks import (
     OPTIMIZERS,
     DataOptions,
     ModelName,
@@ -35,9 +35,9 @@ from experiments.networks import (
     optimizer_of_any_rate,
     start_at_rate,
 )
-from experiments.observed import Run, observed_runs
-from experiments.progress import training_bar
-from experiments.stretches import stretch_of_batches
+from experiments.common.observed import Run, observed_runs
+from experiments.common.progress import training_bar
+from experiments.common.stretches import stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

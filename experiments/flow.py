@@ -24,11 +24,11 @@ from jaxtyping import Array, Float
 from bnjax.data import LabelledImages
 from bnjax.models.flow import RealNVP, bits_per_dimension, dequantized
 from bnjax.training import TrainState
-from experiments.averages import over_seeds, p_of, paired_difference
-from experiments.claims import BLINDNESS, Claim, verdict, with_spread
-from experiments.command import main
-from experiments.flow_training import LEVELS, SAMPLES, Config, flow_of, recipe_of, trained_flow
-from experiments.progress import training_bar
+from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.averages import over_seeds, p_of, paired_difference
+from experiments.common.command import main
+from experiments.common.flow_training import LEVELS, SAMPLES, Config, flow_of, recipe_of, trained_flow
+from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -27,11 +27,11 @@ from jaxtyping import Array, Float
 from bnjax.data import random_batches
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState
-from experiments.averages import over_seeds
-from experiments.claims import BLINDNESS, Claim, verdict, with_spread
-from experiments.command import main
-from experiments.networks import MODELS, DataOptions, NormalizerName, normalizer_at
-from experiments.progress import progress, training_bar
+from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.averages import over_seeds
+from experiments.common.command import main
+from experiments.common.networks import MODELS, DataOptions, NormalizerName, normalizer_at
+from experiments.common.progress import progress, training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

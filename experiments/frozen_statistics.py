@@ -21,9 +21,9 @@ from jaxtyping import Array
 
 from bnjax.normalizers import batch_norm, detached_batch_norm, frozen_batch_norm
 from bnjax.normalizers.normalizer import Normalizer
-from experiments.claims import BLINDNESS, Claim, verdict, with_spread
-from experiments.command import main
-from experiments.options import Options
+from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.command import main
+from experiments.common.options import Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

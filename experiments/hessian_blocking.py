@@ -20,10 +20,10 @@ import bnjax
 from bnjax.derivatives.terms import TERM_PARTS
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
 from bnjax.reporting.tables import format_value
-from experiments.claims import BLINDNESS, Claim, verdict, with_spread
-from experiments.command import main
-from experiments.small_network import NetworkOptions, TrainedNetwork, batches
-from experiments.threads import call_in_threads
+from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.command import main
+from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches
+from experiments.common.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

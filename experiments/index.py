@@ -15,8 +15,8 @@ import tyro
 
 from bnjax.reporting.pages import Run, runs_page
 from bnjax.reporting.records import RESULT_FILE, Record, read_record, replacing
-from experiments.folder import PAGE_FILE
-from experiments.question import ROOMS, question_of
+from experiments.common.folder import PAGE_FILE
+from experiments.common.question import ROOMS, question_of
 
 
 def index(folder: Path) -> Path:

@@ -24,10 +24,10 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.measurements import layer_names
 from bnjax.training import Recipe, TrainState, mean_loss
-from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import main
-from experiments.networks import ORDERS, DataOptions, NormalizerName, check_orders
-from experiments.progress import training_bar
+from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.common.command import main
+from experiments.common.networks import ORDERS, DataOptions, NormalizerName, check_orders
+from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -25,10 +25,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bnjax.normalizers import Normalizer
-from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import main
-from experiments.networks import NormalizerName, normalizer_at
-from experiments.split_head_networks import (
+from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.common.command import main
+from experiments.common.networks import NormalizerName, normalizer_at
+from experiments.common.split_head_networks import (
     SplitHeadOptions,
     TrainedNetwork,
     features_before_normalizer,

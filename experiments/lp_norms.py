@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from experiments import smoothness
-from experiments.claims import Claim
-from experiments.command import main
-from experiments.networks import NormalizerName
-from experiments.trajectory import failures, summary
-from experiments.trajectory_claims import (
+from experiments.claims.claim import Claim
+from experiments.claims.trajectory import (
     COVARIATE_SHIFT,
     LANDSCAPE,
     LOSS,
@@ -24,6 +21,9 @@ from experiments.trajectory_claims import (
     SMOOTHNESS,
     trajectory_claims,
 )
+from experiments.common.command import main
+from experiments.common.networks import NormalizerName
+from experiments.common.trajectory import failures, summary
 
 figures = smoothness.figures
 

@@ -24,13 +24,13 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.models import normalizer_names, passages
 from bnjax.training import Recipe, TrainState, train_step
-from experiments.averages import compared, left_out, over_seeds, paired_test
-from experiments.claims import OPTIMIZATION, Claim
-from experiments.command import main
-from experiments.networks import DataOptions, ModelName
-from experiments.observed import observed_from_every_seed
-from experiments.stretches import stretch_of_batches
-from experiments.tested_claims import claim_of_tests, comparisons
+from experiments.claims.claim import OPTIMIZATION, Claim
+from experiments.claims.tested import claim_of_tests, comparisons
+from experiments.common.averages import compared, left_out, over_seeds, paired_test
+from experiments.common.command import main
+from experiments.common.networks import DataOptions, ModelName
+from experiments.common.observed import observed_from_every_seed
+from experiments.common.stretches import stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from experiments.claims import BLINDNESS, Claim, verdict, with_spread
-from experiments.command import main
-from experiments.split_head_networks import (
+from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.command import main
+from experiments.common.split_head_networks import (
     Coordinates,
     SplitHeadOptions,
     TrainedNetwork,

@@ -17,10 +17,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bnjax.training import LossNotFiniteError, Recipe
-from experiments.averages import left_out, over_seeds, paired_test
-from experiments.claims import OPTIMIZATION, Claim
-from experiments.command import main
-from experiments.networks import (
+from experiments.claims.claim import OPTIMIZATION, Claim
+from experiments.claims.tested import claim_of_tests, comparisons
+from experiments.common.averages import left_out, over_seeds, paired_test
+from experiments.common.command import main
+from experiments.common.networks import (
     DataOptions,
     ModelName,
     NormalizerName,
@@ -28,8 +29,7 @@ from experiments.networks import (
     optimizer_of_any_rate,
     start_at_rate,
 )
-from experiments.progress import training_bar
-from experiments.tested_claims import claim_of_tests, comparisons
+from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -20,10 +20,10 @@ import numpy as np
 from jaxtyping import Array
 
 from bnjax.normalizers import batch_norm
-from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import main
-from experiments.options import Options
-from experiments.progress import progress
+from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.common.command import main
+from experiments.common.options import Options
+from experiments.common.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,9 +12,9 @@ from typing import Annotated
 import tyro
 
 from bnjax.reporting.records import RESULT_FILE, read_record
-from experiments.folder import draw, write_tables
-from experiments.pipes import while_somebody_reads
-from experiments.question import ROOMS
+from experiments.common.folder import draw, write_tables
+from experiments.common.pipes import while_somebody_reads
+from experiments.common.question import ROOMS
 
 
 def redraw(directory: Path, output: Path | None = None) -> list[Path]:

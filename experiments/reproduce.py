@@ -23,11 +23,11 @@ import tyro
 
 from bnjax.reporting.records import default_directory, replacing
 from bnjax.reporting.tables import format_table
-from experiments.claims import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper
-from experiments.folder import PAGE_FILE
-from experiments.parts import command_without_places, recorded_parts, run_parts
-from experiments.pipes import while_somebody_reads
-from experiments.reproduced import NOT_RUN, Experiment, claims_page, document, experiment_rows
+from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper
+from experiments.common.folder import PAGE_FILE, reserved
+from experiments.common.parts import command_without_places, recorded_parts, run_parts
+from experiments.common.pipes import while_somebody_reads
+from experiments.common.reproduced import NOT_RUN, Experiment, claims_page, document, experiment_rows
 
 # By the paper that they are about; verify_theorems has the statements of all three. Not here is `smoothness_report`,
 # which only gathers what others of these found.
@@ -124,21 +124,21 @@ def reproduce(config: Config, output: Path) -> list[Experiment]:
 
     Raises:
         ValueError: If smoke runs are to be documented, or the folder holds a damaged record or one of another command.
-        OSError: If something cannot be written.
+        OSError: If something cannot be written, or another run has the folder.
     """
     if config.document is not None and config.preset == "smoke":
         raise ValueError("--document needs --preset default or paper: smoke runs say nothing of the claims")
     papers: dict[str, Paper] = {name: paper for paper, names in EXPERIMENTS.items() for name in names}
     parts = {name: config.arguments(name) for name in papers}
     recorded_parts(parts, output)  # Refused now, also if it is not among those to be run.
-    output.mkdir(parents=True, exist_ok=True)
     at_once = SMOKE_RUNS_AT_ONCE if config.preset == "smoke" else 1
-    reasons = run_parts({name: parts[name] for name in config.only}, output, at_once=at_once).reasons
-    outcomes = {**dict.fromkeys(papers, NOT_RUN), **reasons, **recorded_parts(parts, output)}
-    experiments = [
-        Experiment(name, paper, _command(name, parts[name]), outcomes[name]) for name, paper in papers.items()
-    ]
-    _write(output / PAGE_FILE, claims_page(experiments))
+    with reserved(output):
+        reasons = run_parts({name: parts[name] for name in config.only}, output, at_once=at_once).reasons
+        outcomes = {**dict.fromkeys(papers, NOT_RUN), **reasons, **recorded_parts(parts, output)}
+        experiments = [
+            Experiment(name, paper, _command(name, parts[name]), outcomes[name]) for name, paper in papers.items()
+        ]
+        _write(output / PAGE_FILE, claims_page(experiments))
     if config.document is not None:
         _write(config.document, document(experiments, config.document))
     return experiments

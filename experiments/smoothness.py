@@ -3,7 +3,7 @@
     python -m experiments.smoothness
     python -m experiments.smoothness --preset paper --data-dir DIR
 
-What is measured says `experiments.trajectory`.
+What is measured says `experiments.common.trajectory`.
 """
 
 import dataclasses
@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 import optax
 
 from bnjax.training import Recipe
-from experiments import trajectory_figures
-from experiments.claims import Claim
-from experiments.command import main
-from experiments.networks import DataOptions, ModelName
-from experiments.trajectory import TrajectoryOptions, failures, followed, summary
-from experiments.trajectory_claims import (
+from experiments.claims.claim import Claim
+from experiments.claims.trajectory import (
     COVARIATE_SHIFT,
     CURVATURE,
     DEFINITION,
@@ -28,6 +24,10 @@ from experiments.trajectory_claims import (
     THEOREM,
     trajectory_claims,
 )
+from experiments.common import trajectory_figures
+from experiments.common.command import main
+from experiments.common.networks import DataOptions, ModelName
+from experiments.common.trajectory import TrajectoryOptions, failures, followed, summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bnjax.reporting.records import Record
-from experiments.averages import SIGNIFICANT
-from experiments.command import main
-from experiments.options import Options
-from experiments.parts import run_parts
+from experiments.common.averages import SIGNIFICANT
+from experiments.common.command import main
+from experiments.common.options import Options
+from experiments.common.parts import run_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,8 +81,8 @@ def run(config: Config) -> dict[str, Any]:
 def found_in(record: Record) -> list[dict[str, Any]]:
     """Return a row for each claim on which an experiment has an opinion.
 
-    Either of two normalizers compared (`experiments.averages.paired_test`), or of a statement as printed, with the
-    share of features that violate it.
+    Either of two normalizers compared (`common.averages.paired_test`), or of a statement as printed, with the share of
+    features that violate it.
     """
     if "tests" in record.results:
         return record.results["tests"]

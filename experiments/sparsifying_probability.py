@@ -29,11 +29,11 @@ from bnjax.theorems.sparsifying import (
     pareto_noise,
     two_point_noise,
 )
-from experiments.claims import COLLAPSE, Claim, Verdict
-from experiments.command import main
-from experiments.progress import progress
-from experiments.scale_gradients import ScaleGradientOptions, gradients_of_trained_scales, over_features
-from experiments.slopes import local_slopes, slope_is, slopes_of_tail
+from experiments.claims.claim import COLLAPSE, Claim, Verdict
+from experiments.common.command import main
+from experiments.common.progress import progress
+from experiments.common.scale_gradients import ScaleGradientOptions, gradients_of_trained_scales, over_features
+from experiments.common.slopes import local_slopes, slope_is, slopes_of_tail
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

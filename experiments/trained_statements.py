@@ -37,10 +37,10 @@ from bnjax.theorems.landscape import (
 )
 from bnjax.theorems.standardization import columns
 from bnjax.training import Recipe, TrainState
-from experiments.command import main
-from experiments.networks import MODELS, DataOptions, ModelName, fixed_keys
-from experiments.printed_statements import claims
-from experiments.progress import training_bar
+from experiments.claims.printed_statements import claims
+from experiments.common.command import main
+from experiments.common.networks import MODELS, DataOptions, ModelName, fixed_keys
+from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

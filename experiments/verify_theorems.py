@@ -19,10 +19,10 @@ from jaxtyping import Array
 
 from bnjax.compilation import jit_once
 from bnjax.theorems import STATEMENTS, Case, Statement, draw_case
-from experiments.command import main
-from experiments.options import Options
-from experiments.theorems import claims
-from experiments.threads import call_in_threads
+from experiments.claims.theorems import claims
+from experiments.common.command import main
+from experiments.common.options import Options
+from experiments.common.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -126,8 +126,8 @@ def test_a_loss_that_takes_fewer_arguments_than_came_is_refused(call):
 
 
 ROW_ARGUMENTS = {
-    "another length": (LABELS[:5], r"row argument 0 needs one entry for each of the 6 rows of x, got shape \(5,\)"),
-    "a number": (1, r"one entry for each of the 6 rows of x, got shape \(\)"),
+    "another length": (LABELS[:5], r"row argument 0 needs one entry for each of the 6 rows, got shape \(5,\)"),
+    "a number": (1, r"one entry for each of the 6 rows, got shape \(\)"),
     "a list": (
         [0, 1, 2, 0, 1, 2],
         r"got shape \(\); a list counts as a tree of arguments, so pass numbers as one array",

@@ -33,3 +33,13 @@ def test_blocks_run_as_they_are_pasted(page, tmp_path, monkeypatch):
     names = {"__name__": page.stem}
     for number, code in enumerate(blocks(page), start=1):
         exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("page", ["contributing.md", "how-to/add-a-normalizer.md", "how-to/add-an-experiment.md"])
+def test_files_that_are_named_are_there(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:bnjax|benchmarks|docs|experiments|tests)/[\w/.]*)`", text)
+    # The experiment that the page has the reader write.
+    missing = [name for name in named if not (ROOT / name).exists() and name != "experiments/mean_shift.py"]
+    assert named
+    assert missing == []

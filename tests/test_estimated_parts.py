@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.sharding import NamedSharding, PartitionSpec
 
 import bnjax
 from bnjax import Probes
@@ -240,3 +241,12 @@ def test_a_number_of_probes_without_a_key_is_refused():
 def test_probes_are_refused_where_only_the_exact_diagonal_will_do():
     with pytest.raises(ValueError, match="hessian_norms=True needs the exact diagonal"):
         bnjax.blocking(lambda row: jnp.sum(row**2), batch_norm(), FIRST, hessian_norms=True, probes=Probes(3, KEY))
+
+
+def test_a_key_on_explicit_axes_estimates_what_it_does_elsewhere():
+    whole = NamedSharding(jax.make_mesh((1,), ("rows",)), PartitionSpec())
+    found, expected = (
+        bnjax.blocking(curved_head, batch_norm(), jax.device_put(features((4, 12)), place), labels(4), probes=probes)
+        for place, probes in ((whole, Probes(3, jax.device_put(KEY, whole))), (None, Probes(3, KEY)))
+    )
+    assert_close(found.terms["diagonal"].input_gradient, expected.terms["diagonal"].input_gradient)

@@ -46,8 +46,8 @@ class LogitsHead:
 def logits_head(logits_function: Callable[..., Array], outer: Callable[..., Array]) -> LogitsHead:
     """Return the head `outer(logits_function(row), *row_arguments)` with its logits shown.
 
-    Each function may be a `jax.tree_util.Partial`: the arrays in it are then arguments of the compiled function, so that
-    new weights do not compile it anew.
+    Each function may be a `jax.tree_util.Partial`: the arrays in it are then arguments of the compiled function, so
+    that new weights do not compile it anew.
     """
     return LogitsHead(as_pytree(logits_function), as_pytree(outer))
 

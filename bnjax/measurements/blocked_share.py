@@ -15,6 +15,7 @@ from bnjax.models import Passage, differentiate
 from bnjax.models.given import as_linen, explained
 from bnjax.models.nnx_model import NnxModel
 from bnjax.models.row_losses import row_losses
+from bnjax.models.running import check_batch_statistics
 from bnjax.normalizers.batch import batch_axes
 from bnjax.normalizers.moments import moments, statistics_dtype
 from bnjax.normalizers.normalizer import divide_by_deviation
@@ -126,8 +127,9 @@ def blocked_share(
 
     Raises:
         TypeError: a model that is none of flax's or does not take the inputs, variables that are no collections.
-        ValueError: inputs or variables that are not those of the model; a loss that is not of one row; a normalizer is
-            applied more than once, has several axes of features, or is inside of `nn.scan` or `nn.remat`.
+        ValueError: inputs or variables that are not those of the model; a loss that is not of one row; a batch
+            normalization that takes running statistics; a normalizer is applied more than once, has several axes of
+            features, or is inside of `nn.scan` or `nn.remat`.
 
     Example:
         >>> import jax, optax
@@ -158,6 +160,7 @@ def blocked_share(
 
         with explained(module, inputs):
             whole = differentiate(module, variables, inputs, mean_loss, rngs=rngs, **options)
+            check_batch_statistics(module, variables, inputs, options, rngs)
         scales: dict[str, Any] = flatten_dict(nn.unbox(variables.get("params", {})), sep="/")
         # A plain dict would leave compiled code in alphabetical order.
         shares = OrderedDict(

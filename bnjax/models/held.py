@@ -19,6 +19,8 @@ ROUNDINGS = 100
 class Held:
     """The map `y = slope · (x - center) + offset`, entry by entry; axis 0 has the length of that of `x`, or 1.
 
+    Of a number there is no axis 0; it counts as one of length 1.
+
     Attributes:
         center: an array that broadcasts to `x` (no annotation says so, for JAX takes pytrees apart).
         slope: likewise.
@@ -38,16 +40,22 @@ class Held:
     @property
     def length(self) -> int:
         """How many entries of axis 0 it tells apart, 1 if it is the same for all."""
-        return max(len(leaf) for leaf in (self.center, self.slope, self.offset))
+        return max(length(leaf) for leaf in (self.center, self.slope, self.offset))
 
     def by_row(self, rows: int) -> "Held":
         """Return the parts of the rows, one of each; a row may have several entries of axis 0, one after another."""
 
         def split(leaf: Array) -> Array:
-            parts = leaf.reshape(1 if len(leaf) == 1 else rows, -1, *leaf.shape[1:])
+            own = (-1, *leaf.shape[1:]) if leaf.ndim else ()
+            parts = leaf.reshape(1 if length(leaf) == 1 else rows, *own)
             return jnp.broadcast_to(parts, (rows, *parts.shape[1:]))
 
         return jax.tree.map(split, self)
+
+
+def length(x: Array) -> int:
+    """Return the length of axis 0, 1 for a number."""
+    return len(x) if x.ndim else 1
 
 
 class AtWork(NamedTuple):

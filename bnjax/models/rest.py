@@ -10,12 +10,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from bnjax.models.held import Held
+from bnjax.models.held import Held, length
 from bnjax.models.interception import Around, apply_around
 from bnjax.models.recognition import NORMALIZATIONS
 
 # A call: the path of the module, and how often it had been called before.
 Call = tuple[str, int]
+
+
+class RowsElsewhereError(ValueError):
+    """Something was done to a batch whose rows are not on the first axis."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,16 @@ class Rest:
             place = (name, calls[name])
             calls[name] += 1
             own = (of_row or {}).get(place)
-            return own(value) if own and own.length == len(value) else self.held.get(place, call)(value)
+            held = own if own and own.length == length(value) else self.held.get(place)
+            if held is None:
+                return call(value)
+            output = held(value)
+            if output.shape != value.shape:
+                raise RowsElsewhereError(
+                    f"{name} needs to act on rows that are on the first axis: of one row {value.shape} enters it, and "
+                    f"what it did to the batch makes that {output.shape}; put the axis of rows first there"
+                )
+            return output
 
         return self.application(around, self.variables, inputs, self.rngs)
 
@@ -89,6 +102,7 @@ def row_output(rest: Rest, row: Float[Array, "..."], context: tuple[tuple, dict[
         context: of the row, the model's inputs and the calls to be replaced.
 
     Raises:
+        RowsElsewhereError: dropout or a normalizer whose rows are not on the first axis.
         ValueError: a model that takes the whole batch, but no row alone.
     """
     inputs, of_row = context
@@ -98,6 +112,8 @@ def row_output(rest: Rest, row: Float[Array, "..."], context: tuple[tuple, dict[
         found, expected = [jnp.shape(leaf) for leaf in jax.tree.leaves(outputs)], [(1, *own) for own in rest.row_shapes]
         if found != expected:
             raise ValueError(f"it returns shapes {found} in place of {expected}")
+    except RowsElsewhereError:
+        raise
     except Exception as error:
         shapes = [leaf.shape for leaf in jax.tree.leaves(batch_of_one)]
         raise ValueError(

@@ -17,8 +17,14 @@ def row_losses(loss: Callable[..., Array], outputs: Any, row_arguments: tuple) -
         row_arguments: further arguments of the loss, with one entry a row.
 
     Raises:
-        ValueError: a loss that can't be called with one row, or is not one scalar there.
+        ValueError: row arguments of another number of rows; a loss that can't be called with one row, or is not one
+            scalar there.
     """
+    rows = len(jax.tree.leaves(outputs)[0])
+    for index, argument in enumerate(row_arguments):
+        for shape in map(jnp.shape, jax.tree.leaves(argument)):
+            if shape[:1] != (rows,):
+                raise ValueError(f"row argument {index} needs one entry for each of the {rows} rows, got shape {shape}")
     call = f"loss({', '.join(map(_entry, (outputs, *row_arguments)))})"
     remedy = "write the loss of one row, without a sum or mean over the batch"
     try:
@@ -28,7 +34,7 @@ def row_losses(loss: Callable[..., Array], outputs: Any, row_arguments: tuple) -
             f"the loss is called with one row of the model's outputs and of each row argument, {call}: {error}; "
             f"{remedy}, and let it pick what it needs of several outputs"
         ) from error
-    if jnp.shape(losses) != (len(jax.tree.leaves(outputs)[0]),):
+    if jnp.shape(losses) != (rows,):
         got = [jnp.shape(leaf)[1:] for leaf in jax.tree.leaves(losses)]
         raise ValueError(f"the loss of one row, {call}, needs to be one scalar, got shapes {got}; {remedy}")
     return losses

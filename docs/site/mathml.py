@@ -7,11 +7,11 @@ equation and makes it the target `#equation-12`.
 import re
 import shutil
 import unicodedata
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, fromstring, tostring
 
-import ziamath
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
@@ -19,8 +19,8 @@ from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 LOGGER = logging.getLogger(__name__)
-# The one that comes with ziamath: not every system has a font with the shapes of formulas.
-FONT = Path(ziamath.__path__[0]) / "fonts" / "STIXTwoMath-Regular.ttf"
+# The one that comes with ziamath, of which no code is used: not every system has a font with the shapes of formulas.
+FONT = Path(str(distribution("ziamath").locate_file("ziamath/fonts/STIXTwoMath-Regular.ttf")))
 TAG = re.compile(r"\\tag\{(\w+)\}")
 
 # The converter takes signs of the keyboard and of spacing; fonts place these as accents.

@@ -5,6 +5,9 @@
   does the name of a statement alone.
 """
 
+import functools
+import importlib
+import inspect
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +22,7 @@ from sphinx.util.osutil import relative_uri
 
 THEORY = "docs/theory"
 NAVIGATION = Path(__file__).with_name("navigation.md")
+REFERENCE = Path(__file__).parents[1] / "reference"
 
 # What of a docstring is code, and stays as it is; what leads to the theory; and what is markup only by accident.
 CODE = r"(?P<code>`+[^`]+`+|^\s*(?:>>>|\.\.\.) .*$)"
@@ -84,7 +88,7 @@ class TheoryRole(SphinxRole):
 
 
 class SourceLinks(SphinxTransform):
-    """Lets links to files of the library lead to the pages that show them, in place of a download."""
+    """Lets links to files of the library lead to the pages that show them; others remain downloads."""
 
     default_priority = 500
 
@@ -94,6 +98,16 @@ class SourceLinks(SphinxTransform):
         page = self.app.builder.get_target_uri(self.env.docname)
         for link in list(self.document.findall(addnodes.download_reference)):
             path = PurePosixPath(self.env.relfn2path(link["reftarget"], self.env.docname)[0])
-            if path.parts[0] == "bnjax" and path.suffix == ".py":
+            if ".".join(path.with_suffix("").parts) in shown_modules():
                 uri = relative_uri(page, f"_modules/{path.with_suffix('.html')}")
                 link.replace_self(nodes.reference("", "", *link.children, refuri=uri, internal=True))
+
+
+@functools.cache
+def shown_modules() -> set[str]:
+    """Return the modules whose sources have a page: those that define what the reference describes."""
+    text = "".join(page.read_text(encoding="utf-8") for page in REFERENCE.glob("*.md"))
+    described = [importlib.import_module(name) for name in re.findall(r"automodule:: ([\w.]+)", text)]
+    offered = (getattr(module, name) for module in described for name in getattr(module, "__all__", ()))
+    defining = {value.__module__ for value in offered if inspect.isroutine(value) or inspect.isclass(value)}
+    return defining | {module.__name__ for module in described if not hasattr(module, "__all__")}

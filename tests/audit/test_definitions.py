@@ -18,7 +18,8 @@ from bnjax.normalizers import batch_norm
 from bnjax.normalizers.normalizer import Mode
 from tests.audit.models import EXAMPLES, RNGS, Example, at_layer, drawn, row_loss, whole_loss
 from tests.comparison import assert_close
-from tests.test_blocking import compilations, parts_of
+from tests.test_blocking import parts_of
+from tests.test_compiled_once import compilations
 
 TRAIN = {"train": True}
 

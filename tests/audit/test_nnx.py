@@ -14,7 +14,8 @@ import bnjax
 from bnjax.derivatives import TERMS
 from bnjax.models.nnx_model import from_nnx
 from tests.comparison import assert_close
-from tests.test_blocking import compilations, parts_of
+from tests.test_blocking import parts_of
+from tests.test_compiled_once import compilations
 
 X, LABELS = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3))), jnp.arange(6) % 3
 LOSS = optax.softmax_cross_entropy_with_integer_labels

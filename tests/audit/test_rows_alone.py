@@ -31,6 +31,17 @@ def dropout_of_positions_before_rows(x, train):
     return nn.Dropout(0.5, deterministic=not train)(x.T.reshape(-1, 1)).reshape(x.T.shape).T
 
 
+def dropout_with_positions_first(x, train):
+    x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+    rows = nn.Dropout(0.4, deterministic=not train)(jnp.tanh(x)[..., None].swapaxes(0, 1)).swapaxes(0, 1)
+    return nn.Dense(2)(rows.reshape(len(x), -1))
+
+
+def with_a_dropped_gate(x, train):
+    x = nn.LayerNorm(name="norm")(x)
+    return nn.Dense(2)(jnp.tanh(x)) * (1 + nn.Dropout(0.4, deterministic=not train)(jnp.ones(())))
+
+
 def faulty(x, train):
     return nn.BatchNorm(use_running_average=not train, name="norm")(x) @ jnp.ones((7, 7))
 
@@ -55,7 +66,10 @@ class StochasticDepth(nn.Module):
 
 
 MODELS = {
-    "attention over the batch": (attention_over_the_batch, "rows are mixed: alone a row's loss differs by .*'joint'"),
+    "attention over the batch": (
+        attention_over_the_batch,
+        "rows are mixed behind .*: alone a row's loss differs by .*'joint'",
+    ),
     "squeezed outputs": (
         squeezed_outputs,
         r"Of needs to take every row alone, as a batch of one of shapes \[\(1, 3\)\], .*it returns shapes \[\(\)\] in "
@@ -65,7 +79,12 @@ MODELS = {
     "a fixed number of rows": (of_five_rows, r"every row alone, .*cannot reshape .*; .*x.reshape\(len\(x\), -1\)"),
     "positions before rows": (
         dropout_of_positions_before_rows,
-        "rows are mixed: .*dropout where one axis has positions",
+        "rows are mixed behind .*positions joined with rows in one axis to rows first",
+    ),
+    "positions on the first axis": (
+        dropout_with_positions_first,
+        r"^Dropout_0 needs to act on rows that are on the first axis: of one row \(3, 1, 1\) enters it, and what it "
+        r"did to the batch makes that \(3, 5, 1\); put the axis of rows first there",
     ),
     "hidden behind the layer": (hidden_behind, r"inside of nn.scan or nn.remat \(such as hidden\)"),
 }
@@ -89,6 +108,12 @@ def test_a_model_that_fails_by_itself_shows_its_own_error():
 
 def test_noise_that_the_model_draws_itself_is_refused_with_what_holds_it():
     model, keys = StochasticDepth(), {"drop_path": jax.random.key(0)}
-    with pytest.raises(ValueError, match=r"rows are mixed: .*make_rng.*nn.Dropout .* is, with broadcast_dims="):
+    with pytest.raises(ValueError, match=r"rows are mixed behind .*make_rng.*nn.Dropout\(rate, broadcast_dims="):
         ask(model, rngs=keys)
     assert ask(model, rngs=keys, statistics="joint").gradient_error < 1e-8
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_number_that_is_dropped_is_the_same_for_all_rows(rows):
+    keys = {"dropout": jax.random.key(1)}
+    assert ask(Of(with_a_dropped_gate), X[:rows], rngs=keys).gradient_error < 1e-12

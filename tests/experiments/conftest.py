@@ -7,7 +7,7 @@ import pytest
 
 from tests.experiments.own_folder import write_own_files
 
-# Leaves the record of a run, as `experiments.command.main` does, but imports nothing that takes time.
+# Leaves the record of a run, as `experiments.common.command.main` does, but imports nothing that takes time.
 LEAVES_A_RECORD = """
 import json, shlex, sys
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.averages import paired_difference, without_test
+from experiments.common.averages import paired_difference, without_test
 
 CONFIG = {"seed": 0, "seeds": 3}
 

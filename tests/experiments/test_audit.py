@@ -16,8 +16,8 @@ from flax.traverse_util import flatten_dict
 from bnjax.models import MLP
 from bnjax.normalizers import layer_norm
 from experiments.audit import Config, failures, figures, run, summary
-from experiments.own_files import own_variables
-from experiments.own_model import own_model
+from experiments.own.files import own_variables
+from experiments.own.model import own_model
 from tests.comparison import assert_close
 from tests.experiments.own_folder import INPUTS, LABELS
 
@@ -112,6 +112,8 @@ def test_objects_in_call_options_are_hashable_for_equal_models_compile_once():
 
 
 def test_a_network_of_the_tables_is_made_by_name():
-    model = own_model("experiments.networks:network", '{"normalizer": "layer_norm", "hidden": [5]}', "{}", "squared")
+    model = own_model(
+        "experiments.common.networks:network", '{"normalizer": "layer_norm", "hidden": [5]}', "{}", "squared"
+    )
     assert model.module == MLP((5,), norm=layer_norm())
     assert_close(model.loss(jnp.ones(2), jnp.zeros(2)), 1.0)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from experiments.audit import Config, run
-from experiments.command import main
+from experiments.common.command import main
 
 OWN = ["--model", "own_nets:Net", "--call-options", '{"train": true}', "--inputs", "data.npz", "--rows", "6"]
 REFUSED = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.averages import means_of_seeds, over_seeds, paired_difference, paired_test
+from experiments.common.averages import means_of_seeds, over_seeds, paired_difference, paired_test
 
 
 def test_runs_that_agree_in_the_keys_are_one_row_with_mean_and_deviation():

@@ -12,7 +12,7 @@ from bnjax.models import MLP, cut_at_last_normalizer
 from bnjax.normalizers import batch_norm, identity
 from bnjax.training import initial_state
 from experiments.blocked_over_training import EXPANSION_POINT, Config, blocking_of, measured_epochs, run
-from experiments.command import main
+from experiments.common.command import main
 from tests.comparison import assert_close
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(12, 3, 3, 1)), jnp.float32)

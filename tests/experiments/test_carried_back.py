@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bnjax.normalizers import batch_norm, layer_norm
-from experiments.carried_back import PARTS, carried_back, part_rows
+from experiments.common.carried_back import PARTS, carried_back, part_rows
 from tests.comparison import assert_close
 
 SHAPES = [(9, 5), (3, 4, 2, 5)]

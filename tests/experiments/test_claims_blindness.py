@@ -17,9 +17,9 @@ from experiments import (
     layer_gradients,
     linear_part,
     off_diagonal,
-    theorems,
 )
-from experiments.averages import over_seeds
+from experiments.claims import theorems
+from experiments.common.averages import over_seeds
 
 # Everything that the claims take from a config, whichever experiment's it is.
 SIZES = ("rows", "batch_size", "batches", "repeats", "steps", "epochs", "pairs", "width", "blocks", "cases", "shapes")

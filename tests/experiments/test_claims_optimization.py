@@ -3,9 +3,9 @@
 import pytest
 
 from experiments import deep_linear, lp_norms, noisy_batch_norm, performance, smoothness, trained_statements
-from experiments.claims import Claim
-from experiments.tested_claims import verdict_of_tests
-from experiments.trajectory import CLAIMS
+from experiments.claims.claim import Claim
+from experiments.claims.tested import verdict_of_tests
+from experiments.common.trajectory import CLAIMS
 from tests.experiments.paired import CONFIG, compared, results_of
 
 # What no difference is, and one of ten deviations, to the side of a claim and to the other.

@@ -1,57 +1,22 @@
+"""A run leaves its record, or nothing; every way to end has its own exit status."""
+
 import dataclasses
-import json
 import signal
 import subprocess
 import sys
-import types
-from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from bnjax.reporting.figures import lines
 from bnjax.reporting.records import read_record
-from experiments import redraw
-from experiments.claims import BLINDNESS, Claim, verdict
-from experiments.command import main
-from experiments.options import Options
+from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.common.command import main
+from experiments.common.options import Options
+from tests.experiments.small_experiment import Config, call, figures, run
 
 ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Config(Options):
-    """An experiment for the tests."""
-
-    rows: int = 64
-    """How many rows there are."""
-
-    def __post_init__(self) -> None:
-        if self.rows < 1:
-            raise ValueError(f"rows is {self.rows}; give at least 1")
-        super().__post_init__()
-
-    def smoke_sized(self) -> "Config":
-        return dataclasses.replace(self, rows=2)
-
-    def paper_sized(self) -> "Config":
-        return dataclasses.replace(self, rows=5)
-
-
-def run(config: Config) -> dict:
-    table = [{"order": order, "survival": jnp.ones(()) / order} for order in range(1, config.rows + 1)]
-    return {"table": table, "orders": [{"order": 1}], "matrix": jnp.eye(2), "dtype": str(jnp.ones(()).dtype)}
-
-
-def figures(results: dict, config: dict) -> dict:
-    caption = f"{config['rows']} rows"
-    return {"survival": lines(results["table"], x="order", y="survival", title="Survival", caption=caption)}
-
-
-def call(*args: object, run=run, **options) -> None:
-    main(run, Config, name="experiments.demo", args=[str(arg) for arg in args], **options)
 
 
 def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):
@@ -95,27 +60,6 @@ def test_a_claim_is_reproduced_where_all_of_its_cases_hold(cases, expected):
 def test_no_cases_are_no_verdict():
     with pytest.raises(ValueError, match="at least one case"):
         verdict([])
-
-
-def test_smoke_takes_the_small_sizes(tmp_path: Path):
-    call("--output", tmp_path, "--smoke")
-    assert len(read_record(tmp_path).results["table"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("options", "rows"),
-    [
-        (["--preset", "paper"], 5),
-        (["--preset=paper"], 5),
-        (["--preset", "paper", "--rows", 3], 3),
-        (["--preset", "default"], 64),
-        (["--preset", "paper", "--smoke"], 2),
-    ],
-    ids=str,
-)
-def test_a_preset_is_where_the_options_begin(options, rows, tmp_path: Path):
-    call("--output", tmp_path, *options)
-    assert read_record(tmp_path).config["rows"] == rows
 
 
 def test_a_run_resumes_whether_its_options_were_preset_or_given(tmp_path: Path):
@@ -260,8 +204,8 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path):
 def test_a_process_interrupted_from_outside_exits_with_130(sent: signal.Signals, tmp_path: Path):
     code = """
 import sys, time
-from experiments.command import main
-from experiments.options import Options
+from experiments.common.command import main
+from experiments.common.options import Options
 def run(config):
     print("running", flush=True)
     time.sleep(60)
@@ -276,45 +220,6 @@ main(run, Options, name="experiments.demo")
     assert process.returncode == 130
     assert errors == "interrupted: no result.json was written\n"  # Nothing was trained from which it could go on.
     assert not (tmp_path / "new").exists()
-
-
-def test_help_shows_the_options_their_meaning_and_their_defaults(capsys):
-    with pytest.raises(SystemExit, match="0"):
-        call("--help")
-    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "python -m experiments.demo" in text
-    assert "An experiment for the tests." in text
-    assert "How many rows there are. (default: 64)" in text
-    assert "--output" in text
-    assert "--seed" in text
-    assert "--smoke" in text
-    assert "--no-smoke" not in text
-
-
-def test_redrawing_gives_the_same_figures_from_the_record_alone(tmp_path: Path, monkeypatch, capsys):
-    module = types.ModuleType("experiments.demo")
-    module.figures = figures  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "experiments.demo", module)
-    call("--output", tmp_path, "--smoke", figures=figures)
-    redraw.main(tmp_path, tmp_path / "again")
-    for name in ("survival.png", "survival.svg"):
-        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
-    assert "survival.png" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("experiment", "message"), [("os.path", "no experiment"), ("experiments.absent", "No module")])
-def test_redrawing_refuses_what_is_no_experiment(tmp_path: Path, capsys, experiment, message):
-    entries = {"experiment": experiment, "config": {}, "results": {}}
-    (tmp_path / "result.json").write_text(json.dumps(entries))
-    with pytest.raises(SystemExit, match="2"):
-        redraw.main(tmp_path)
-    assert message in capsys.readouterr().err
-
-
-def test_redrawing_an_empty_folder_says_what_is_missing(tmp_path: Path, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        redraw.main(tmp_path)
-    assert "no result.json" in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_run(capsys):
@@ -334,19 +239,3 @@ def test_importing_an_experiment_computes_nothing(folder):
         f"import jax, {', '.join(modules)}\njax.config.update('jax_num_cpu_devices', 3)\nassert len(jax.devices()) == 3"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--devices", "3"], "--devices 3 needs a multiple of it for --rows, got 64; take --rows 66"),
-        (["--devices", "0"], "--devices needs to be at least 1, got 0"),
-        (["--devices", "1000", "--rows", "1000"], f"from 1 to {len(jax.devices())}, which JAX has on cpu"),
-    ],
-)
-def test_devices_that_are_not_there_or_do_not_divide_a_batch_are_refused(arguments, message, tmp_path, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        call(*arguments, "--output", tmp_path / "new")
-    assert exit_.value.code == 2
-    assert message in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "new").exists()

@@ -15,8 +15,8 @@ from bnjax.models import MLP
 from bnjax.normalizers import batch_norm
 from bnjax.training import LossNotFiniteError, initial_state
 from experiments import filter_collapse
-from experiments.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
-from experiments.networks import OPTIMIZERS, optimizer_of_any_rate
+from experiments.common.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
+from experiments.common.networks import OPTIMIZERS, optimizer_of_any_rate
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from bnjax.data import LabelledImages
 from bnjax.models.flow import RealNVP
 from bnjax.normalizers import batch_norm, layer_norm
 from bnjax.training import initial_state
-from experiments.flow import ALPHAS, _joint_jacobian, _mixtures
-from experiments.flow_training import (
+from experiments.common.flow_training import (
     LENGTH_DECAY,
     NORMALIZERS,
     WEIGHT_DECAY,
@@ -20,6 +19,7 @@ from experiments.flow_training import (
     recipe_of,
     repeated_batches,
 )
+from experiments.flow import ALPHAS, _joint_jacobian, _mixtures
 from tests.comparison import assert_close
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bnjax.normalizers import batch_norm
+from experiments.common.networks import NORMALIZER_FACTORIES, normalizer_at
 from experiments.linear_part import EPSILON, measured_features, part_norms
-from experiments.networks import NORMALIZER_FACTORIES, normalizer_at
 from tests.comparison import assert_close
 
 ROWS, FEATURES = 6, 4

@@ -11,8 +11,8 @@ import pytest
 from bnjax.measurements import last_layer_inputs
 from bnjax.training import Recipe, evaluate, initial_state, train_step
 from experiments.classification import cropped_and_flipped
-from experiments.command import main
-from experiments.networks import MODELS, DataOptions
+from experiments.common.command import main
+from experiments.common.networks import MODELS, DataOptions
 
 
 @pytest.mark.parametrize("model", MODELS)

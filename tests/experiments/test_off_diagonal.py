@@ -11,8 +11,8 @@ import bnjax
 from bnjax.derivatives import cross_entropy_head
 from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm
+from experiments.common.split_head_networks import off_diagonal_hessian
 from experiments.off_diagonal import EPSILONS, PARTS, split
-from experiments.split_head_networks import off_diagonal_hessian
 from tests.comparison import assert_close
 
 MODEL = SplitHead(2, norm=batch_norm())

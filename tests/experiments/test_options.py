@@ -1,10 +1,15 @@
+"""Which options fit together, and what is said of those that do not."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import pytest
 
-from experiments.command import main
-from experiments.options import Options
+from bnjax.reporting.records import read_record
+from experiments.common.command import main
+from experiments.common.options import Options
+from tests.experiments.small_experiment import call
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,53 @@ def test_all_counts_that_devices_do_not_divide_are_named_at_once():
 def test_the_last_of_several_seeds_needs_to_fit():
     with pytest.raises(ValueError, match="got 4294967295 to 4294967296"):
         Rates(seed=2**32 - 1, seeds=2)
+
+
+def test_smoke_takes_the_small_sizes(tmp_path: Path):
+    call("--output", tmp_path, "--smoke")
+    assert len(read_record(tmp_path).results["table"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "rows"),
+    [
+        (["--preset", "paper"], 5),
+        (["--preset=paper"], 5),
+        (["--preset", "paper", "--rows", 3], 3),
+        (["--preset", "default"], 64),
+        (["--preset", "paper", "--smoke"], 2),
+    ],
+    ids=str,
+)
+def test_a_preset_is_where_the_options_begin(options, rows, tmp_path: Path):
+    call("--output", tmp_path, *options)
+    assert read_record(tmp_path).config["rows"] == rows
+
+
+def test_help_shows_the_options_their_meaning_and_their_defaults(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        call("--help")
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "python -m experiments.demo" in text
+    assert "An experiment for the tests." in text
+    assert "How many rows there are. (default: 64)" in text
+    assert "--output" in text
+    assert "--seed" in text
+    assert "--smoke" in text
+    assert "--no-smoke" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--devices", "3"], "--devices 3 needs a multiple of it for --rows, got 64; take --rows 66"),
+        (["--devices", "0"], "--devices needs to be at least 1, got 0"),
+        (["--devices", "1000", "--rows", "1000"], f"from 1 to {len(jax.devices())}, which JAX has on cpu"),
+    ],
+)
+def test_devices_that_are_not_there_or_do_not_divide_a_batch_are_refused(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        call(*arguments, "--output", tmp_path / "new")
+    assert exit_.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new").exists()

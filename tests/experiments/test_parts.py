@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.parts import command_without_places, run_parts
+from experiments.common.parts import command_without_places, run_parts
 
 SAYS_NO = 'import sys; print("error: no such images", file=sys.stderr); sys.exit(2)'
 TELLS_THE_WHOLE_TO_END = """

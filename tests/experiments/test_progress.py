@@ -1,4 +1,4 @@
-from experiments.progress import progress
+from experiments.common.progress import progress
 
 
 def test_progress_passes_everything_on_and_is_silent_without_a_terminal(capsys):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from bnjax.reporting.locks import alone_in
 from experiments import reproduce as command
-from experiments.claims import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim
+from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim
+from experiments.common.reproduced import FINDINGS, document
 from experiments.reproduce import Config, main, reproduce
-from experiments.reproduced import FINDINGS, document
 
 FOUND = [
     Claim(BLINDNESS, "Fig. 1", "None | survives.", "0.1 ± 0.05,\np < 0.05", "3 seeds", "reproduced").to_row(),
@@ -63,6 +64,12 @@ def test_a_folder_of_another_command_is_refused_before_anything_runs(tmp_path, c
         main(Config(only=("finds",), preset="smoke", output=tmp_path))
     assert "experiments.fails --output" in capsys.readouterr().err
     assert not (tmp_path / "finds").exists()
+
+
+def test_a_folder_into_which_another_run_writes_is_refused(experiments, tmp_path, capsys):
+    with alone_in(tmp_path), pytest.raises(SystemExit, match="2"):
+        main(Config(only=experiments.only, output=tmp_path))
+    assert "is being written by another run" in capsys.readouterr().err
 
 
 def test_a_document_of_smoke_runs_is_refused(experiments, tmp_path, capsys):

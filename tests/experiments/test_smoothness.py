@@ -10,11 +10,11 @@ import pytest
 
 from bnjax.data import random_batches
 from bnjax.training import LossNotFiniteError, Recipe, initial_state
-from experiments.observed import trained_and_observed
+from experiments.common.observed import trained_and_observed
+from experiments.common.stretches import stretch_of_batches
+from experiments.common.trajectory import STEP_SIZES, _measured, _paired_tests, failures
+from experiments.common.trajectory_figures import _densities
 from experiments.smoothness import Config, run
-from experiments.stretches import stretch_of_batches
-from experiments.trajectory import STEP_SIZES, _measured, _paired_tests, failures
-from experiments.trajectory_figures import _densities
 
 CONFIG = Config(model="mlp", batch_size=8, epochs=2, stretch=2, seeds=1, lanczos_steps=3, normalizers=("batch_norm",))
 

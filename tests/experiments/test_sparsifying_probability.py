@@ -8,8 +8,13 @@ import pytest
 
 from bnjax.theorems.sparsifying import Noise, cantelli_bound
 from experiments import sparsifying_probability as experiment
-from experiments.scale_gradients import DISTANCES, ScaleGradientOptions, gradients_of_trained_scales, over_features
-from experiments.slopes import local_slopes, slopes_of_tail
+from experiments.common.scale_gradients import (
+    DISTANCES,
+    ScaleGradientOptions,
+    gradients_of_trained_scales,
+    over_features,
+)
+from experiments.common.slopes import local_slopes, slopes_of_tail
 
 
 def cells(frequency_of, noise="pareto", steps=10**6):

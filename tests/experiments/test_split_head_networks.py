@@ -10,8 +10,8 @@ import pytest
 from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm, layer_norm
 from bnjax.training import loop
-from experiments import split_head_networks
-from experiments.split_head_networks import (
+from experiments.common import split_head_networks
+from experiments.common.split_head_networks import (
     SplitHeadOptions,
     features_before_normalizer,
     live_features,

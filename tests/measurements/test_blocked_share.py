@@ -8,6 +8,8 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 
 from bnjax.measurements import blocked_share, gradient_parts
 from bnjax.models import MLP, passages
@@ -233,3 +235,64 @@ def test_several_axes_of_features_are_refused(norm):
     model, x = nn.Sequential([norm]), jnp.sin(jnp.arange(8.0)).reshape(4, 2, 1)
     with pytest.raises(ValueError, match=r"layers_0 needs one axis of features.*\(2, 1\)"):
         blocked_share(model, model.init(jax.random.key(0), x), x, loss=jnp.sum)
+
+
+def test_labels_of_another_number_of_rows_are_named(network):
+    model, variables, images, labels = network
+    with pytest.raises(ValueError, match=r"^row argument 0 needs one entry for each of the 8 rows, got shape \(5,\)"):
+        blocked_share(model, variables, images, labels[:5], loss=LOSS)
+
+
+class NnxNetwork(nnx.Module):
+    def __init__(self):
+        self.norm = nnx.BatchNorm(6, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.norm(x)
+
+
+def running_of_linen(images, labels):
+    model = nn.Sequential([nn.Dense(3), nn.BatchNorm(use_running_average=True, name="norm")])
+    return lambda: blocked_share(model, model.init(jax.random.key(0), images), images, labels, loss=LOSS)
+
+
+def running_of_nnx(images, labels):
+    model = NnxNetwork()
+    model.eval()
+    return lambda: blocked_share(model, None, images, labels, loss=LOSS)
+
+
+def running_of_the_library(images, labels):
+    model = MLP((5,), norm=batch_norm(), classes=3)
+    variables = model.init(jax.random.key(0), images)
+    return lambda: blocked_share(model, variables, images, labels, loss=LOSS, apply_kwargs={"mode": "running"})
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("of", [running_of_linen, running_of_nnx, running_of_the_library])
+def test_running_statistics_are_refused(network, of, compiled):
+    call = of(*network[2:])
+    with pytest.raises(ValueError, match=r"needs to take the statistics of the batch.*set the model to training"):
+        (jax.jit(lambda: call().shares) if compiled else call)()
+
+
+def test_statistics_that_are_missing_are_named(network):
+    _, _, images, labels = network
+    model = nn.Sequential([nn.Dense(3), nn.BatchNorm(use_running_average=False, name="norm")])
+    params = model.init(jax.random.key(0), images)["params"]
+    with pytest.raises(
+        ValueError, match=r"layers_1 needs its running statistics, but variables\['batch_stats'\] has none"
+    ):
+        blocked_share(model, {"params": params}, images, labels, loss=LOSS)
+
+
+def test_partitioned_parameters_are_taken_beside_a_batch_on_explicit_axes():
+    inputs = jnp.asarray(np.random.default_rng(3).normal(size=(6, 3)))
+    variables = Partitioned().init(jax.random.key(0), inputs)
+    rows = NamedSharding(jax.make_mesh((1,), ("model",)), PartitionSpec("model"))
+    found, expected = (
+        blocked_share(Partitioned(), variables, batch, loss=lambda y: jnp.sum(y**2), apply_kwargs=TRAIN).shares["norm"]
+        for batch in (jax.device_put(inputs, rows), inputs)
+    )
+    assert_close(found.mean, expected.mean)
+    assert_close(found.along, expected.along)

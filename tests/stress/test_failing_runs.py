@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bnjax.reporting.records import read_record
-from experiments.command import main
-from experiments.options import Options
+from experiments.common.command import main
+from experiments.common.options import Options
 from tests.stress.faults import fault
 
 TABLE = [{"order": order, "survival": 1 / order} for order in range(1, 4)]
@@ -71,7 +71,7 @@ def test_a_disk_that_is_full_at_the_end_does_not_lose_the_results(tmp_path, else
     def no_room(*_):
         raise full_disk()
 
-    monkeypatch.setattr("experiments.folder.write_tables", no_room)
+    monkeypatch.setattr("experiments.common.folder.write_tables", no_room)
     assert call(tmp_path / "run") == 2
     (kept,) = elsewhere.iterdir()
     assert f"No space left on device; the results are kept in {kept}" in capsys.readouterr().err

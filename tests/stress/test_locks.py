@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from bnjax.reporting.locks import alone_in
-from experiments.command import main
-from experiments.options import Options
+from experiments.common.command import main
+from experiments.common.options import Options
 
 TABLE = {"table": [{"order": 1}]}
 

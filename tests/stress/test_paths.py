@@ -8,8 +8,8 @@ import pytest
 
 from bnjax.reporting.figures import lines
 from bnjax.reporting.records import read_record
-from experiments.command import main
-from experiments.options import Options
+from experiments.common.command import main
+from experiments.common.options import Options
 from tests.stress.checkpoints import restored_epoch, written
 
 NAME = "Läufe 実験 'ε'"

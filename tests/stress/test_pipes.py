@@ -6,9 +6,9 @@ from contextlib import contextmanager, redirect_stdout
 
 import pytest
 
-from experiments.command import main
-from experiments.options import Options
-from experiments.pipes import while_somebody_reads
+from experiments.common.command import main
+from experiments.common.options import Options
+from experiments.common.pipes import while_somebody_reads
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import pytest
 
 from bnjax.data import digits, random_batches
 from bnjax.reporting.locks import alone_in
-from experiments.networks import TrainingOptions
-from experiments.observed import Observed, trained_and_observed
+from experiments.common.networks import TrainingOptions
+from experiments.common.observed import Observed, trained_and_observed
 from tests.training.small_run import RECIPE, small_run
 
 

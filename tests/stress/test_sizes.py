@@ -6,13 +6,13 @@ import bnjax
 from bnjax.normalizers import batch_norm
 from bnjax.reporting.records import column_names, write_csv
 from bnjax.reporting.tables import format_table
-from experiments.command import main
-from experiments.options import Options
+from experiments.common.command import main
+from experiments.common.options import Options
 from tests.comparison import assert_close
 
 
 def test_of_a_long_table_the_terminal_shows_the_beginning_and_the_file_all(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.folder.PRINTED", 2)
+    monkeypatch.setattr("experiments.common.folder.PRINTED", 2)
     table = [{"order": order} for order in range(1, 7)]
     main(lambda _: {"table": table}, Options, name="experiments.demo", args=["--output", str(tmp_path)])
     printed = capsys.readouterr().out

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import norm
 
-from experiments.averages import left_out
-from experiments.trajectory import GEOMETRIC
+from experiments.common.averages import left_out
+from experiments.common.trajectory import GEOMETRIC
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from experiments.claims import Claim, verdict
-from experiments.theorems import THEOREMS, Theorem
+from experiments.claims.claim import Claim, verdict
+from experiments.claims.theorems import THEOREMS, Theorem
 
 # The statements that are tried there, and the one from whose derived form each follows, or should.
 DERIVED = {"S1": "S1", "S2": "S2", "S3": "S3", "S4": "S1", "S6": "S6"}

@@ -32,7 +32,7 @@ from bnjax.normalizers import (
     rms_norm,
 )
 from bnjax.training import Order, Recipe, Trained, TrainState, initial_state, train
-from experiments.options import Options
+from experiments.common.options import Options
 
 # The epsilon of a normalizer may be given when it is made.
 NORMALIZER_FACTORIES: dict[str, Callable[..., Normalizer]] = {

@@ -15,9 +15,9 @@ from jaxtyping import Array
 from bnjax.curvature import batch_loss
 from bnjax.theorems.sparsifying import cantelli_bound, gaussian_noise
 from bnjax.training import Recipe, TrainState
-from experiments.networks import DataOptions, ModelName, fixed_keys
-from experiments.progress import training_bar
-from experiments.stretches import stretch_of_batches
+from experiments.common.networks import DataOptions, ModelName, fixed_keys
+from experiments.common.progress import training_bar
+from experiments.common.stretches import stretch_of_batches
 
 # Where the gradients are looked at, in their standard deviations.
 DISTANCES = tuple(2.0 ** (exponent / 2) for exponent in range(-2, 9))

@@ -10,9 +10,9 @@ from typing import Any, get_args
 
 from bnjax.reporting.records import Record, column_names
 from bnjax.reporting.tables import format_value
-from experiments.claims import PAPERS, Paper, Verdict
-from experiments.folder import PAGE_FILE
-from experiments.question import question_of
+from experiments.claims.claim import PAPERS, Paper, Verdict
+from experiments.common.folder import PAGE_FILE
+from experiments.common.question import question_of
 
 Row = dict[str, Any]
 
@@ -25,7 +25,7 @@ INTRODUCTION = (
     "chance, misprinted where it does not hold as it is printed and does with the correction that is given."
 )
 TIMES = "Seconds are those of the whole run, compilation included; dates are in UTC."
-FINDINGS = Path(__file__).parents[1] / "docs" / "findings.md"
+FINDINGS = Path(__file__).parents[2] / "docs" / "findings.md"
 
 
 @dataclass(frozen=True)

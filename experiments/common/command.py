@@ -1,6 +1,6 @@
 """What does every experiment and every benchmark share on the command line?
 
-An experiment is a module with a frozen subclass of `experiments.options.Options` called ``Config``, a function
+An experiment is a module with a frozen subclass of `experiments.common.options.Options` called ``Config``, a function
 ``run(config)`` that computes and returns its results without touching a file, a function ``figures(results, config)``
 that draws them, and three closing lines::
 
@@ -34,10 +34,10 @@ import tyro
 from bnjax.compilation import compile_sooner
 from bnjax.devices import row_mesh
 from bnjax.reporting.records import RESULT_FILE, Record, default_directory, provenance
-from experiments.claims import Claim
-from experiments.folder import Figures, Results, print_results, publish, reserved
-from experiments.options import Options
-from experiments.pipes import while_somebody_reads
+from experiments.claims.claim import Claim
+from experiments.common.folder import Figures, Results, print_results, publish, reserved
+from experiments.common.options import Options
+from experiments.common.pipes import while_somebody_reads
 
 Config = TypeVar("Config", bound=Options)
 

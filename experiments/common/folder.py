@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from bnjax.reporting.locks import alone_in
 from bnjax.reporting.records import Record, replacing, require_free, tables_of, write_csv, write_record
 from bnjax.reporting.tables import format_table
-from experiments.pipes import while_somebody_reads
-from experiments.question import question_of
+from experiments.common.pipes import while_somebody_reads
+from experiments.common.question import question_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

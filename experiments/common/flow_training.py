@@ -26,8 +26,8 @@ from bnjax.normalizers import (
     noisy_batch_norm,
 )
 from bnjax.training import Recipe, TrainState
-from experiments.networks import ImageOptions, TrainingOptions
-from experiments.observed import trained_and_observed
+from experiments.common.networks import ImageOptions, TrainingOptions
+from experiments.common.observed import trained_and_observed
 
 # Inside the networks and inside the flow; None stands for one mean and one scale of the whole batch.
 NORMALIZERS: dict[str, tuple[Normalizer, Normalizer | None]] = {

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from bnjax.data import LabelledImages
 from bnjax.reporting.records import replacing
 from bnjax.training import LossNotFiniteError, Order, Recipe, Trained, TrainState
-from experiments.networks import TrainingOptions
-from experiments.progress import training_bar
+from experiments.common.networks import TrainingOptions
+from experiments.common.progress import training_bar
 
 
 class Observed(NamedTuple):

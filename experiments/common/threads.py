@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from experiments.progress import progress
+from experiments.common.progress import progress
 
 Result = TypeVar("Result")
 

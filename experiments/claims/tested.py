@@ -1,12 +1,12 @@
-"""What do paired tests over seeds say of a paper's claim? From the tests of `experiments.averages` to a `Claim`."""
+"""What do paired tests over seeds say of a paper's claim? From those of `common.averages` to a `Claim`."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.averages import SIGNIFICANT
-from experiments.claims import Claim, Paper, Verdict
+from experiments.claims.claim import Claim, Paper, Verdict
+from experiments.common.averages import SIGNIFICANT
 
 # So many tests of one claim are told one by one.
 TOLD = 4
@@ -24,7 +24,7 @@ def claim_of_tests(
 
     Args:
         paper, place, claim: as in `Claim`.
-        tests: those of the claim, rows of `experiments.averages.paired_test`.
+        tests: those of the claim, rows of `experiments.common.averages.paired_test`.
         results: of the run, with the `data` that it was made on.
         config: of the run, with its number of `seeds`.
     """

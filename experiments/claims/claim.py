@@ -1,8 +1,8 @@
 """What do the papers claim, and what did a run find of it?
 
 An experiment that has something to say of a paper's claims is given a function ``claims(results, config)`` that returns
-a `Claim` for each; `experiments.command.main` keeps them as the table ``claims`` of the record, where the page of the
-run and `experiments.reproduce` find them.
+a `Claim` for each; `experiments.common.command.main` keeps them as the table ``claims`` of the record, where the page
+of the run and `experiments.reproduce` find them.
 """
 
 from collections.abc import Iterable

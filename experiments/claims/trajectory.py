@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.claims import OPTIMIZATION, Claim
-from experiments.tested_claims import claim_of_tests, comparisons
+from experiments.claims.claim import OPTIMIZATION, Claim
+from experiments.claims.tested import claim_of_tests, comparisons
 
 THEOREM = "theorem 4.2 (there in the outputs of one layer)"
 DEFINITION = "definition 2.1"
@@ -32,7 +32,7 @@ def trajectory_claims(
     """Return what was found of normalizers beside none.
 
     Args:
-        results: what `experiments.trajectory.followed` returns.
+        results: what `experiments.common.trajectory.followed` returns.
         config: of the run.
         subject: how the claims begin, such as "With batch normalization".
         places: where the paper says what, by the keys of `SENTENCES`.

@@ -15,7 +15,7 @@ from bnjax.data import LabelledImages
 from bnjax.derivatives.heads import LogitsHead, cross_entropy_head
 from bnjax.models import Normalization
 from bnjax.normalizers import Normalizer
-from experiments.networks import ImageOptions
+from experiments.common.networks import ImageOptions
 
 
 @dataclass(frozen=True)

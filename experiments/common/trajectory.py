@@ -37,11 +37,11 @@ from bnjax.data import LabelledImages
 from bnjax.measurements import BlockedShare, blocked_share, internal_covariate_shift, layer_names, parameter_order
 from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
-from experiments.averages import compared, over_seeds, paired_test
-from experiments.networks import NormalizerName, TrainingOptions, fixed_keys
-from experiments.observed import observed_from_every_seed
-from experiments.stretches import stretch_of_batches
-from experiments.threads import threads_on
+from experiments.common.averages import compared, over_seeds, paired_test
+from experiments.common.networks import NormalizerName, TrainingOptions, fixed_keys
+from experiments.common.observed import observed_from_every_seed
+from experiments.common.stretches import stretch_of_batches
+from experiments.common.threads import threads_on
 
 STEP_SIZES = 8
 MEASURES = ("loss", "gradient_norm", "loss_min", "loss_max", "loss_range", "distance_max", "smoothness", "curvature")

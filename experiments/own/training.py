@@ -9,9 +9,9 @@ import optax
 from jaxtyping import Array
 
 from bnjax.data import random_batches
-from experiments.own_files import Rows
-from experiments.own_model import OwnModel, streams
-from experiments.progress import progress
+from experiments.common.progress import progress
+from experiments.own.files import Rows
+from experiments.own.model import OwnModel, streams
 
 
 def trained(

@@ -25,8 +25,8 @@ from bnjax.derivatives import cross_entropy_head, expand
 from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, TrainState, require_resumable
-from experiments.networks import MODELS, ImageOptions, TrainingOptions, sized_for
-from experiments.progress import training_bar
+from experiments.common.networks import MODELS, ImageOptions, TrainingOptions, sized_for
+from experiments.common.progress import training_bar
 
 SplitModelName = Literal[
     "lenet_v1", "lenet_v2", "lenet_v3", "lenet_v4", "alexnet_v1", "alexnet_v2", "alexnet_v3", "alexnet_v4"

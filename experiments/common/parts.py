@@ -9,7 +9,7 @@ from time import perf_counter, sleep
 from typing import NamedTuple
 
 from bnjax.reporting.records import RESULT_FILE, Record, read_record
-from experiments.progress import parts_bar
+from experiments.common.progress import parts_bar
 
 # How often is looked whether a process has ended, and how long one that is told to end may take, in seconds.
 LOOK_EVERY_S, END_WITHIN_S = 0.1, 10.0

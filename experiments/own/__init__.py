@@ -1,0 +1,1 @@
+"""What does `experiments.audit` need for a model of the user's own?"""

@@ -1,0 +1,37 @@
+"""Figures are drawn again from the record alone."""
+
+import json
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from experiments import redraw
+from tests.experiments.small_experiment import call, figures
+
+
+def test_redrawing_gives_the_same_figures_from_the_record_alone(tmp_path: Path, monkeypatch, capsys):
+    module = types.ModuleType("experiments.demo")
+    module.figures = figures  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "experiments.demo", module)
+    call("--output", tmp_path, "--smoke", figures=figures)
+    redraw.main(tmp_path, tmp_path / "again")
+    for name in ("survival.png", "survival.svg"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
+    assert "survival.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("experiment", "message"), [("os.path", "no experiment"), ("experiments.absent", "No module")])
+def test_redrawing_refuses_what_is_no_experiment(tmp_path: Path, capsys, experiment, message):
+    entries = {"experiment": experiment, "config": {}, "results": {}}
+    (tmp_path / "result.json").write_text(json.dumps(entries))
+    with pytest.raises(SystemExit, match="2"):
+        redraw.main(tmp_path)
+    assert message in capsys.readouterr().err
+
+
+def test_redrawing_an_empty_folder_says_what_is_missing(tmp_path: Path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        redraw.main(tmp_path)
+    assert "no result.json" in capsys.readouterr().err
