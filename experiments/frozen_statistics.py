@@ -8,9 +8,10 @@ same loss moves the weights.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,8 @@ STATISTICS = {
 class Config(Options):
     """Train one linear layer below BN with live, frozen and detached statistics."""
 
+    least: ClassVar[Mapping[str, int]] = {**Options.least, "rows": 2}
+
     rows: int = 64
     """Gaussian inputs of a batch, drawn anew at each step."""
     inputs: int = 8
@@ -60,7 +63,12 @@ def run(config: Config) -> dict[str, Any]:
     curves, table = [], []
     for name, normalizer in STATISTICS.items():
         train = jax.jit(jax.vmap(partial(_train, normalizer, config)))
-        moved, gradient_norms, losses = map(np.asarray, train(keys))
+        moved, gradient_norms, losses = history = np.asarray(train(keys))
+        if not np.isfinite(history).all():
+            raise ArithmeticError(
+                f"weights and loss need to stay finite, got some that do not with {name} statistics; "
+                "lower --learning-rate"
+            )
         curves += [
             {
                 "statistics": name,

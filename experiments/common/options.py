@@ -29,26 +29,28 @@ class Options:
     """Devices over which the rows of every batch are spread; a CPU is split into so many."""
 
     least: ClassVar[Mapping[str, int]] = {"seed": 0}
+    positive: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rates")
     counts_of_rows: ClassVar[tuple[str, ...]] = ("batch_size", "rows")
 
     def __post_init__(self) -> None:
         """Checks that numbers are in range, no list is empty or repeats a value, the seeds fit, and rows divide.
 
-        Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and not negative.
+        Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and not negative, or
+        `positive`.
         """
         for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), self.least.get(field.name, 1)
-            if type(value) is int and value < least:
-                raise ValueError(f"--{field.name.replace('_', '-')} needs to be at least {least}, got {value}")
-            if type(value) is int and value >= 2**32:
-                raise ValueError(f"--{field.name.replace('_', '-')} needs to be below 2**32, got {value}")
-            numbers = value if isinstance(value, tuple) else (value,)
-            if any(isinstance(number, float) and not 0 <= number < float("inf") for number in numbers):
-                name = field.name.replace("_", "-")
-                raise ValueError(f"--{name} needs to be finite and not negative, got {' '.join(map(str, numbers))}")
+            value, name = getattr(self, field.name), field.name.replace("_", "-")
+            if type(value) is int and not (least := self.least.get(field.name, 1)) <= value < 2**32:
+                limit = f"at least {least}" if value < least else "below 2**32"
+                raise ValueError(f"--{name} needs to be {limit}, got {value}")
+            values = value if isinstance(value, tuple) else (value,)
+            came, numbers = " ".join(map(str, values)), [number for number in values if isinstance(number, float)]
+            if not all(0 <= number < float("inf") for number in numbers):
+                raise ValueError(f"--{name} needs to be finite and not negative, got {came}")
+            if field.name in self.positive and 0 in numbers:
+                raise ValueError(f"--{name} needs to be positive, got {came}")
             if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
-                name = field.name.replace("_", "-")
-                raise ValueError(f"--{name} needs at least one value and none twice, got {' '.join(map(str, value))}")
+                raise ValueError(f"--{name} needs at least one value and none twice, got {came}")
         last = self.seed + getattr(self, "seeds", 1) - 1
         if last >= 2**32:
             raise ValueError(f"--seed needs to be below 2**32, and so every further seed, got {self.seed} to {last}")

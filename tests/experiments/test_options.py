@@ -18,6 +18,8 @@ class Rates(Options):
 
     rates: tuple[float, ...] = (0.1,)
     """Some rates."""
+    learning_rates: tuple[float, ...] = (0.1,)
+    """Rates that are to be positive."""
     seeds: int = 1
     """Runs."""
 
@@ -49,6 +51,12 @@ def test_numbers_that_are_not_finite_or_negative_are_refused_before_anything_is_
         )
     assert "--rates needs to be finite and not negative" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("rates", [(0.0,), (0.1, 0.0)])
+def test_a_rate_of_zero_is_refused(rates):
+    with pytest.raises(ValueError, match="--learning-rates needs to be positive, got"):
+        Rates(learning_rates=rates)
 
 
 def test_counts_past_all_arrays_are_refused():
