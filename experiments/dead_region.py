@@ -38,7 +38,7 @@ class Config(Options):
     """Measure gradient and Hessian of a loss in (γ, β) of one filter, from the dead region to the live side."""
 
     least: ClassVar[Mapping[str, int]] = {**Options.least, "rows": 3, "margins": 3}
-    positive: ClassVar[tuple[str, ...]] = (*Options.positive, "slope")  # With 0 the leaky ReLU is dead as well.
+    above_zero: ClassVar[tuple[str, ...]] = (*Options.above_zero, "slope")  # With 0 the leaky ReLU is dead as well.
 
     rows: int = 256
     """Rows of a batch."""

@@ -47,7 +47,7 @@ class Config(DataOptions):
     """Add terms to the loss at the normalizer's output and compare the gradients before it."""
 
     least: ClassVar[Mapping[str, int]] = {**DataOptions.least, "batch_size": 3}  # Of two rows all is blocked.
-    positive: ClassVar[tuple[str, ...]] = (*DataOptions.positive, "deviation")
+    above_zero: ClassVar[tuple[str, ...]] = (*DataOptions.above_zero, "deviation")
 
     normalizers: tuple[NormalizerName, ...] = ("batch_norm", "layer_norm")
     """The normalizers, with ε = 0."""

@@ -29,14 +29,14 @@ class Options:
     """Devices over which the rows of every batch are spread; a CPU is split into so many."""
 
     least: ClassVar[Mapping[str, int]] = {"seed": 0}
-    positive: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rates")
+    above_zero: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rates")
     counts_of_rows: ClassVar[tuple[str, ...]] = ("batch_size", "rows")
 
     def __post_init__(self) -> None:
         """Checks that numbers are in range, no list is empty or repeats a value, the seeds fit, and rows divide.
 
-        Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and not negative, or
-        `positive`.
+        Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and not negative, those
+        `above_zero` not 0 either.
         """
         for field in dataclasses.fields(self):
             value, name = getattr(self, field.name), field.name.replace("_", "-")
@@ -47,7 +47,7 @@ class Options:
             came, numbers = " ".join(map(str, values)), [number for number in values if isinstance(number, float)]
             if not all(0 <= number < float("inf") for number in numbers):
                 raise ValueError(f"--{name} needs to be finite and not negative, got {came}")
-            if field.name in self.positive and 0 in numbers:
+            if field.name in self.above_zero and 0 in numbers:
                 raise ValueError(f"--{name} needs to be positive, got {came}")
             if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
                 raise ValueError(f"--{name} needs at least one value and none twice, got {came}")
