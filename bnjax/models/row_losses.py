@@ -24,7 +24,10 @@ def row_losses(loss: Callable[..., Array], outputs: Any, row_arguments: tuple) -
     for index, argument in enumerate(row_arguments):
         for shape in map(jnp.shape, jax.tree.leaves(argument)):
             if shape[:1] != (rows,):
-                raise ValueError(f"row argument {index} needs one entry for each of the {rows} rows, got shape {shape}")
+                raise ValueError(
+                    f"row argument {index} needs one entry for each of the {rows} rows, got shape {shape}; a list "
+                    "counts as a tree of arguments, so pass numbers as one array"
+                )
     call = f"loss({', '.join(map(_entry, (outputs, *row_arguments)))})"
     remedy = "write the loss of one row, without a sum or mean over the batch"
     try:
