@@ -1,5 +1,6 @@
 """What does a trajectory say of the claims of arXiv 1805.11604? From the tests of `trajectory` to claims."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,15 +40,22 @@ def trajectory_claims(
         normalizers: those that the claims are about; of a run without them, or without `none` before them, nothing is
             claimed.
     """
+
+    def tests_of(*measures: str) -> list[dict[str, Any]]:
+        return [test for name in normalizers for test in comparisons(results, name, "none", *measures)]
+
+    # A network that does not learn yet is on a plain: how smooth the loss is there says little.
+    losses = {name: mean for test in tests_of(*LOSS) for name, mean in _means(test).items() if mean is not None}
+    meanwhile = f"; mean loss meanwhile {', '.join(f'{mean:.3g} ({name})' for name, mean in losses.items())}"
     return [
-        claim
+        dataclasses.replace(claim, ours=claim.ours + meanwhile) if losses and measures != LOSS else claim
         for measures, place in places.items()
         for claim in claim_of_tests(
-            OPTIMIZATION,
-            place,
-            f"{subject} {SENTENCES[measures]}.",
-            [test for name in normalizers for test in comparisons(results, name, "none", *measures)],
-            results,
-            config,
+            OPTIMIZATION, place, f"{subject} {SENTENCES[measures]}.", tests_of(*measures), results, config
         )
     ]
+
+
+def _means(test: dict[str, Any]) -> dict[str, float | None]:
+    """Return the means of both that a test compares."""
+    return {test["normalizer"]: test["mean"], test["against"]: test["mean_against"]}

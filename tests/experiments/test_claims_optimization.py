@@ -96,6 +96,12 @@ def test_a_trajectory_is_judged_measure_by_measure(experiment):
     assert len({claim.claim for claim in held}) == len(held)
 
 
+def test_how_far_both_networks_had_learned_is_said_beside_how_smooth_their_losses_are():
+    of_loss, landscape, *_ = deep_linear.claims(trajectory_of(AS_CLAIMED), CONFIG)
+    assert landscape.ours.endswith("; mean loss meanwhile 1 (batch_norm), 1.1 (none)")
+    assert "meanwhile" not in of_loss.ours
+
+
 def test_covariate_shift_that_is_not_seen_to_differ_is_partly_what_is_said():
     (*_, shift) = smoothness.claims(trajectory_of({**AS_CLAIMED, "distance": NOWHERE, "cosine": NOWHERE}), CONFIG)
     assert (shift.place, shift.verdict) == ("definition 2.1", "partly")
