@@ -46,7 +46,7 @@ class BlockedShare(NamedTuple):
 
     Attributes:
         mean: ‖mean part‖² / ‖G‖².
-        along: ‖part along ŷ‖² / ‖G‖².
+        along: ‖part along ŷ‖² / ‖G‖², which is removed whole at ε = 0.
         passed: ‖rest‖² / ‖G‖² = 1 - mean - along, what gets through up to the scale.
     """
 
@@ -108,9 +108,10 @@ def blocked_share(
 
     G is the gradient with respect to the standardized output ŷ: `γ G_y` behind an affine phase. Feature by feature,
     over m rows and positions, the mean's subtraction removes `(Σ G)² / m` of ‖G‖², and the division by the deviation
-    `(Σ ŷG)² / Σ ŷ²` (for ε = 0). That is what β and γ get, `∂L/∂β = Σ G_y` and `∂L/∂γ = Σ ŷG_y` (T7 of
-    docs/theory.md). At another normalizer, or none (`identity`), the shares are those that batch normalization in its
-    place would remove.
+    `(Σ ŷG)² / Σ ŷ²` at ε = 0. That is what β and γ get, `∂L/∂β = Σ G_y` and `∂L/∂γ = Σ ŷG_y` (T7 of docs/theory.md).
+    A layer with ε > 0 removes `1 - (ε / (σ² + ε))²` of the part along ŷ: all but 1e-10 of it at ε = 1e-5 and σ = 1, far
+    less of a feature whose variance is near ε. At another normalizer, or none (`identity`), the shares are those that
+    batch normalization in its place would remove, with ε = 0.
 
     It compiles nothing by itself; a train step that takes loss, gradient and statistics from it, too, has the shares
     for a few sums over each normalizer's output.

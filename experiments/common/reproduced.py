@@ -156,11 +156,11 @@ def document(experiments: Sequence[Experiment], path: Path) -> str:
 def _claim_row(experiment: Experiment, claim: Mapping[str, str]) -> Row:
     return {
         "claim": claim["claim"],
-        "where printed": claim.get("place", ""),
-        "command": experiment.command,
+        "verdict": claim["verdict"],
         "ours": claim.get("ours", ""),
         "n": claim.get("n", ""),
-        "verdict": claim["verdict"],
+        "where printed": claim.get("place", ""),
+        "command": experiment.command,
         "seconds": round(experiment.record.provenance["wall_time_s"]) if experiment.record else None,
     }
 

@@ -96,10 +96,10 @@ def test_the_document_holds_every_claim_of_the_records(experiments, tmp_path):
     ]
     command = "`python -m experiments.finds`"
     ours = r"0.1 ± 0.05, p \< 0.05"
-    assert blindness == [[r"None \| survives.", "Fig. 1", command, ours, "3 seeds", "reproduced", "130"]]
-    assert [row[:2] + row[5:] for row in optimization] == [
-        ["All survive.", "section 2", "misprinted", "130"],
-        ["experiments.refused", "", "no such images (exit status 1)", "–"],
+    assert blindness == [[r"None \| survives.", "reproduced", ours, "3 seeds", "Fig. 1", command, "130"]]
+    assert [row[:2] + row[4:5] + row[6:] for row in optimization] == [
+        ["All survive.", "misprinted", "section 2", "130"],
+        ["experiments.refused", "no such images (exit status 1)", "", "–"],
     ]
     assert "(arXiv 2001.11216)\n\nNothing was found.\n" in path.read_text()
     assert [row[3:] for row in runs] == [
