@@ -195,7 +195,9 @@ def _one_class_against_random(results: dict[str, Any], layer: int) -> dict[str, 
     """Return the paired test of whether in practice a normalizer blocks more of the gradient on one class."""
     where = (layer, EPSILON, "float32", "yhat")
     rows = [row for row in results["runs"] if (row["layer"], row["epsilon"], row["dtype"], row["part"]) == where]
-    random, single_class = ([row["blocked_share"] for row in rows if row["batch"] == kind] for kind in ORDERS)
+    random, single_class = (
+        [row["blocked_share"] for row in rows if row["batch"] == kind] for kind in ("random", "single_class")
+    )
     return paired_difference(random, single_class, "larger")
 
 

@@ -1,7 +1,7 @@
 """How does a finished run look with today's drawing? ``python -m experiments.redraw DIR``.
 
-Nothing is computed again: the tables, the figures and the page come from ``DIR/result.json`` alone, the figures
-through the ``figures`` function of the module that the record names.
+Nothing is measured again: the tables, the figures and the page come from ``DIR/result.json`` alone, the figures and
+what is found of the papers' claims by the functions ``figures`` and ``claims`` of the module that the record names.
 """
 
 import importlib
@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from bnjax.reporting.records import RESULT_FILE, read_record
+from experiments.claims.claim import with_claims
 from experiments.common.folder import draw, write_tables
 from experiments.common.pipes import while_somebody_reads
 from experiments.common.question import ROOMS
@@ -37,9 +38,11 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
         raise ValueError(
             f"{directory} records {record.experiment!r}, which is no experiment or benchmark of this project"
         )
-    figures = getattr(importlib.import_module(record.experiment), "figures", None)
+    module = importlib.import_module(record.experiment)
+    figures, claims = (getattr(module, name, None) for name in ("figures", "claims"))
     output = output or directory
     try:
+        record = with_claims(record, claims)
         return [*write_tables(output, record), *draw(output, record, figures)]
     except (LookupError, AttributeError, TypeError) as error:
         raise ValueError(

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import tyro
 
-from bnjax.reporting.records import default_directory, replacing
+from bnjax.reporting.records import Record, default_directory, replacing
 from bnjax.reporting.tables import format_table
-from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper
+from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper, with_claims
 from experiments.common.folder import PAGE_FILE, reserved
 from experiments.common.parts import command_without_places, recorded_parts, run_parts
 from experiments.common.pipes import while_somebody_reads
@@ -134,7 +134,8 @@ def reproduce(config: Config, output: Path) -> list[Experiment]:
     at_once = SMOKE_RUNS_AT_ONCE if config.preset == "smoke" else 1
     with reserved(output):
         reasons = run_parts({name: parts[name] for name in config.only}, output, at_once=at_once).reasons
-        outcomes = {**dict.fromkeys(papers, NOT_RUN), **reasons, **recorded_parts(parts, output)}
+        records = {name: _with_todays_claims(name, record) for name, record in recorded_parts(parts, output).items()}
+        outcomes = {**dict.fromkeys(papers, NOT_RUN), **reasons, **records}
         experiments = [
             Experiment(name, paper, _command(name, parts[name]), outcomes[name]) for name, paper in papers.items()
         ]
@@ -142,6 +143,14 @@ def reproduce(config: Config, output: Path) -> list[Experiment]:
     if config.document is not None:
         _write(config.document, document(experiments, config.document))
     return experiments
+
+
+def _with_todays_claims(name: str, record: Record) -> Record:
+    """Returns a record with its claims told by today's rules, or as they were kept if these can't read it."""
+    try:
+        return with_claims(record, getattr(import_module(f"experiments.{name}"), "claims", None))
+    except (ImportError, LookupError, AttributeError, TypeError):
+        return record
 
 
 def _command(name: str, arguments: Sequence[str]) -> str:

@@ -1,14 +1,15 @@
 """What do the papers claim, and what did a run find of it?
 
 An experiment that has something to say of a paper's claims is given a function ``claims(results, config)`` that returns
-a `Claim` for each; `experiments.common.command.main` keeps them as the table ``claims`` of the record, where the page
-of the run and `experiments.reproduce` find them.
+a `Claim` for each; they follow from the record alone. `experiments.common.command.main` keeps them in it as the table
+``claims``; `experiments.redraw` and `experiments.reproduce` find them anew.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from bnjax.reporting.records import Record
 from bnjax.reporting.tables import format_value
 
 Paper = Literal["2205.15146", "1805.11604", "2001.11216"]
@@ -64,6 +65,17 @@ def with_spread(mean: float, deviation: float) -> str:
         '0.918 ± 0.0537'
     """
     return f"{format_value(mean)} ± {format_value(deviation)}"
+
+
+def with_claims(record: Record, claims: Callable[[dict[str, Any], dict[str, Any]], Sequence[Claim]] | None) -> Record:
+    """Return a record with the table of what it says of the papers' claims, by the function of its experiment.
+
+    One without such a function is returned as it is, and so is a smoke run: its sizes say nothing about the question.
+    """
+    if claims is None or record.config.get("smoke"):
+        return record
+    found = [claim.to_row() for claim in claims(record.results, record.config)]
+    return replace(record, results={**record.results, "claims": found})
 
 
 def verdict(hold: Iterable[bool], *, samples: int | None = None) -> Verdict:

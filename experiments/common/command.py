@@ -34,7 +34,7 @@ import tyro
 from bnjax.compilation import compile_sooner
 from bnjax.devices import row_mesh
 from bnjax.reporting.records import RESULT_FILE, Record, default_directory, provenance
-from experiments.claims.claim import Claim
+from experiments.claims.claim import Claim, with_claims
 from experiments.common.folder import Figures, Results, print_results, publish, reserved
 from experiments.common.options import Options
 from experiments.common.pipes import while_somebody_reads
@@ -72,8 +72,8 @@ def main(
         figures: Draws the figures from the record's results and config, as plain lists and dicts; the keys
             are the names of the files.
         failures: Returns a line for each check that the results fail, kept as ``failures`` in the results.
-        claims: Returns what the run found of the papers' claims, from its results and its config as a dict, kept as
-            the table ``claims`` in the results. A smoke run finds nothing: its sizes say nothing about the question.
+        claims: Returns what the run found of the papers' claims, from the same two as `figures`, kept as the table
+            ``claims`` in the results. If it fails, the record is kept without.
         columns: The columns of the printed table; all of them if None.
         summary: Returns the rows of the printed table where ``table`` itself is too long to read.
         x64: Whether to compute in float64.
@@ -101,8 +101,6 @@ def main(
             wall_time_s = perf_counter() - begin
             if failures is not None:
                 results = {**results, "failures": failures(results)}
-            if claims is not None and not config.smoke:
-                results = {**results, "claims": [claim.to_row() for claim in claims(results, settings)]}
             origin = provenance(
                 dtype=str(jnp.result_type(float)),
                 seed=config.seed,
@@ -112,7 +110,13 @@ def main(
                 repository=Path(__file__).parent,
             )
             record = Record(name, settings, origin, results)
-            complaint = publish(directory, record, figures)
+            complaint = []
+            try:
+                record = with_claims(record, claims)
+            except Exception as error:  # The results are there, whatever is made of them.
+                traceback.print_exc()
+                complaint = [f"what was found of the claims is missing ({error!r}); mend that and draw the run again"]
+            complaint += publish(directory, record, figures)
         print_results(record, directory, summary, columns)
     except KeyboardInterrupt:
         _exit(130, f"interrupted: {_left(directory)}")

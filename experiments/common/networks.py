@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array
 
-from bnjax.data import LabelledImages, cifar10, digits, mnist, random_batches, single_class_batches
+from bnjax.data import LabelledImages, digits, image_set, random_batches, single_class_batches
 from bnjax.models import MLP, VGG, VGGA, AlexNet, DenseNet, LeNet, ResNet
 from bnjax.models.resnet import RESNET18, RESNET34, RESNET50
 from bnjax.models.vgg import VGG11, VGG13, VGG16, VGG19
@@ -153,7 +153,7 @@ class ImageOptions(Options):
         if self.dataset == "digits":
             data = digits(train=train)
         else:
-            data = (mnist if self.dataset == "mnist" else cifar10)(train=train, data_dir=self.data_dir)
+            data = image_set(self.dataset, train=train, data_dir=self.data_dir)
         return data.first(self.train_images if train else self.test_images)
 
 

@@ -49,6 +49,16 @@ def test_what_is_found_of_a_claim_is_kept_but_for_a_smoke_run(tmp_path: Path):
     assert "claims" not in read_record(tmp_path / "smoke").results
 
 
+def test_claims_that_fail_do_not_lose_the_results(tmp_path: Path, capsys):
+    def claims(*_: dict) -> list[Claim]:
+        raise KeyError("no such column")
+
+    with pytest.raises(SystemExit, match="1"):
+        call("--output", tmp_path, claims=claims)
+    assert "what was found of the claims is missing (KeyError('no such column'))" in capsys.readouterr().err
+    assert len(read_record(tmp_path).results["table"]) == 64
+
+
 @pytest.mark.parametrize(
     ("cases", "expected"),
     [([True, True], "reproduced"), ([True, False], "partly"), ([False], "not reproduced")],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import redraw
+from experiments.claims.claim import BLINDNESS, Claim
 from tests.experiments.small_experiment import call, figures
 
 
@@ -20,6 +21,20 @@ def test_redrawing_gives_the_same_figures_from_the_record_alone(tmp_path: Path, 
     for name in ("survival.png", "survival.svg"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / name).read_bytes()
     assert "survival.png" in capsys.readouterr().out
+
+
+def test_redrawing_finds_the_claims_anew(tmp_path: Path, monkeypatch):
+    def claims_of(n: str):
+        return lambda *_: [Claim(BLINDNESS, "Fig. 1", "None survives.", "all of it", n, "partly")]
+
+    module = types.ModuleType("experiments.demo")
+    module.claims = claims_of("told anew")  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "experiments.demo", module)
+    call("--output", tmp_path, claims=claims_of("told first"))
+    redraw.main(tmp_path, tmp_path / "again")
+    for folder, told in ((tmp_path, "told first"), (tmp_path / "again", "told anew")):
+        assert told in (folder / "claims.csv").read_text()
+        assert told in (folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("experiment", "message"), [("os.path", "no experiment"), ("experiments.absent", "No module")])
