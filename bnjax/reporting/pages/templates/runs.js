@@ -92,7 +92,7 @@ function compareRuns(left, right) {
     make("h3", {}, "Configuration and provenance"), settings(left.settings, right.settings),
   ];
   for (const name of Object.keys(left.tables).filter(name => name in right.tables)) {
-    parts.push(make("h3", {}, `Table ${name.replaceAll("_", " ")}`), rowByRow(left.tables[name], right.tables[name]));
+    parts.push(make("h3", {}, name === "table" ? "Table" : `Table of ${name.replaceAll("_", " ")}`), rowByRow(left.tables[name], right.tables[name]));
   }
   const figures = [...new Set([...left.figures, ...right.figures])];
   if (figures.length) parts.push(make("h3", {}, "Figures"), ...figures.map(name => pair(name, [left, right])));
