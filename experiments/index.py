@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import tyro
 
+from bnjax.reporting.files import write_text
 from bnjax.reporting.pages import Run, runs_page
-from bnjax.reporting.records import RESULT_FILE, Record, read_record, replacing
+from bnjax.reporting.records import RESULT_FILE, Record, read_record
 from experiments.common.folder import PAGE_FILE
 from experiments.common.question import ROOMS, question_of
 
@@ -36,8 +37,7 @@ def index(folder: Path) -> Path:
             damaged.append({"folder": str(directory.relative_to(folder)), "reason": str(error)})
     runs.sort(key=lambda run: str(run.record.provenance.get("started", "")), reverse=True)
     page = folder / "index.html"
-    with replacing(page) as temporary:
-        temporary.write_text(runs_page(f"Runs in {folder.resolve().name}", runs, damaged), encoding="utf-8")
+    write_text(page, runs_page(f"Runs in {folder.resolve().name}", runs, damaged))
     return page
 
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 import tyro
 
-from bnjax.reporting.records import Record, default_directory, replacing
+from bnjax.reporting.files import write_text
+from bnjax.reporting.records import Record, default_directory
 from bnjax.reporting.tables import format_table
 from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper, with_claims
 from experiments.common.folder import PAGE_FILE, reserved
@@ -139,9 +140,9 @@ def reproduce(config: Config, output: Path) -> list[Experiment]:
         experiments = [
             Experiment(name, paper, _command(name, parts[name]), outcomes[name]) for name, paper in papers.items()
         ]
-        _write(output / PAGE_FILE, claims_page(experiments))
+        write_text(output / PAGE_FILE, claims_page(experiments))
     if config.document is not None:
-        _write(config.document, document(experiments, config.document))
+        write_text(config.document, document(experiments, config.document))
     return experiments
 
 
@@ -155,11 +156,6 @@ def _with_todays_claims(name: str, record: Record) -> Record:
 
 def _command(name: str, arguments: Sequence[str]) -> str:
     return command_without_places(shlex.join(["python", "-m", f"experiments.{name}", *arguments]))
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _exit(status: int, message: str) -> NoReturn:

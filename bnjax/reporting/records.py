@@ -13,13 +13,14 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from bnjax.reporting.files import replacing
 
 RESULT_FILE = "result.json"
 
@@ -206,21 +207,6 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
 def column_names(rows: Sequence[Row]) -> list[str]:
     """Returns the keys of all rows, in the order of first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Lends a temporary path that takes the place of ``path`` if the block succeeds, else vanishes.
-
-    The temporary file lies in the same folder, so that the replacement is one atomic step.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -14,7 +14,7 @@ import optax
 
 from bnjax.compilation import jit_once
 from bnjax.data import Batches, LabelledImages
-from bnjax.reporting.records import replacing
+from bnjax.reporting.files import write_text
 from bnjax.training.state import TrainState, digest, initial_state
 from bnjax.training.step import Recipe
 
@@ -175,5 +175,4 @@ def record_run(directory: Path, identity: dict[str, Any]) -> None:
     """Write what a run folder is for, as `run.json`; one that is there says so already (`require_same_run`)."""
     if (directory / RUN_FILE).exists():
         return
-    with replacing(directory / RUN_FILE) as temporary:
-        temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
+    write_text(directory / RUN_FILE, json.dumps(identity, indent=1))

@@ -137,9 +137,8 @@ def train(
                 "dropped": batches.dropped,
             }
             history = [*history, row]
-            observe(
-                epoch, state
-            )  # Before it is saved: what is saved was observed, also if the run is killed in between.
+            # Before it is saved: what is saved was observed, also if the run is killed in between.
+            observe(epoch, state)
             if checkpoints and directory and identity:
                 record_run(directory, identity)  # Not before there is something to go on from.
                 checkpoints.save(epoch, state, history)

@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
 from typing import TYPE_CHECKING, Any
 
+from bnjax.reporting.files import write_text
 from bnjax.reporting.locks import alone_in
-from bnjax.reporting.records import Record, replacing, require_free, tables_of, write_csv, write_record
+from bnjax.reporting.records import Record, require_free, tables_of, write_csv, write_record
 from bnjax.reporting.tables import format_table
 from experiments.common.pipes import while_somebody_reads
 from experiments.common.question import question_of
@@ -94,8 +95,7 @@ def draw(directory: Path, record: Record, figures: Figures | None) -> list[Path]
 
     paths, pictures = _draw_figures(directory, figures(record.results, record.config)) if figures else ([], [])
     page = directory / PAGE_FILE
-    with replacing(page) as temporary:
-        temporary.write_text(run_page(record, question_of(record.experiment), pictures), encoding="utf-8")
+    write_text(page, run_page(record, question_of(record.experiment), pictures))
     return [*paths, page]
 
 

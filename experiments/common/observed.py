@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bnjax.data import LabelledImages
-from bnjax.reporting.records import replacing
+from bnjax.reporting.files import write_text
 from bnjax.training import LossNotFiniteError, Order, Recipe, Trained, TrainState
 from experiments.common.networks import TrainingOptions
 from experiments.common.progress import training_bar
@@ -65,8 +65,7 @@ def trained_and_observed(
                 f"what is measured needs to be finite, got a number that is not after epoch {epoch}; lower the "
                 "learning rate or the step sizes"
             ) from error
-        with replacing(folder / f"{epoch}.json") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(folder / f"{epoch}.json", text)
 
     try:
         trained = config.trained(

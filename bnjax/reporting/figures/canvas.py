@@ -9,7 +9,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bnjax.reporting.records import Row, replacing
+from bnjax.reporting.files import replacing
+from bnjax.reporting.records import Row
 
 STYLE: dict[Any, Any] = {
     "font.size": 10,
