@@ -3,9 +3,9 @@
     python -m experiments.blocking_spectrum
     python -m experiments.blocking_spectrum --dataset mnist --data-dir DIR
 
-A small convolutional network is trained for a moment on the embedded digits, or on other images, with batch
-normalization before its ReLU. Then the orders 1 … 6 of its own loss are carried back through every normalizer of the
-library, from the same features, and the diagonal term through batch normalization with growing epsilon.
+Small convolutional networks are trained for a moment on the embedded digits, or on other images, with batch
+normalization before the ReLU. Then the orders 1 … 6 of each one's own loss are carried back through every normalizer of
+the library, from the same features, and the first one's diagonal term through batch normalization with growing epsilon.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ from bnjax.normalizers import (
 from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.progress import progress
-from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches
+from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches, over_networks
 from experiments.common.threads import call_in_threads
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Config(NetworkOptions):
     features: int = 4
     """Channels at the normalizer, an even number, on 4×4 positions."""
     batches: int = 5
-    """Single-class batches; batch k holds class k mod 10."""
+    """Single-class batches for each network; batch k holds class k mod 10."""
     max_order: int = 6
     """Highest order."""
     epsilons: int = 11
@@ -65,18 +65,21 @@ class Config(NetworkOptions):
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
-        return dataclasses.replace(self, rows=8, hidden=8, steps=20, batches=2, max_order=3, epsilons=2)
+        return dataclasses.replace(self, rows=8, hidden=8, steps=20, seeds=2, batches=2, max_order=3, epsilons=2)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train, then measure every normalizer on every batch and average."""
-    network = config.trained_network(batch_norm(epsilon=0.0), convolutional=True)
-    chosen = batches(network, config.rows, "single_class", config.batches, config.seed)
+    """Train, then measure every normalizer on every batch and average over these, then over the networks."""
+    networks = config.trained_networks(batch_norm(epsilon=0.0), convolutional=True)
+    chosen = {
+        seed: batches(network, config.rows, "single_class", config.batches, seed) for seed, network in networks.items()
+    }
 
     def measure(normalizer: Normalizer) -> list[dict]:
         return [
-            {**row, "batch_number": number}
-            for number, indices in enumerate(chosen)
+            {"seed": seed, **row, "batch_number": number}
+            for seed, network in networks.items()
+            for number, indices in enumerate(chosen[seed])
             for row in _spectrum(config, network, normalizer, indices).to_rows()
             if row["part"] == "shared" or row["order"] == "remainder"
         ]
@@ -85,11 +88,11 @@ def run(config: Config) -> dict[str, Any]:
     measured = call_in_threads(tasks, "carrying orders back", devices=config.devices)
     per_batch = [row for rows in measured for row in rows]
     return {
-        "table": _average(per_batch),
+        "table": over_networks(per_batch, ("normalizer", "order"), ("survival",)),
         "batches": per_batch,
-        "epsilon": _against_epsilon(config, network, chosen[0]),
-        "data": network.data,
-        "training_accuracy": network.accuracy,
+        "epsilon": _against_epsilon(config, networks[config.seed], chosen[config.seed][0]),
+        "networks": [{"seed": seed, "training_accuracy": network.accuracy} for seed, network in networks.items()],
+        "data": networks[config.seed].data,
     }
 
 
@@ -121,8 +124,9 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
             place=place,
             claim=text,
             ours=f"survival {', '.join(survivals)}",
-            n=f"{of[0]['batches']} batches of {config['rows']} rows of one class, 1 network; {results['data']}",
-            verdict=verdict(hold, samples=of[0]["batches"]),
+            n=f"{of[0]['seeds']} networks, {config['batches']} batches of {config['rows']} rows of one class each; "
+            f"{results['data']}",
+            verdict=verdict(hold, samples=of[0]["seeds"]),
         )
 
     found = []
@@ -141,8 +145,9 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     from bnjax.reporting.figures import grid, lines
 
     caption = (
-        f"{results['data']}; shared part, mean and standard deviation over {config['batches']} single-class batches of "
-        f"{config['rows']} rows, {config['features']} channels on 4×4 positions; seed {config['seed']}; float64, ε = 0"
+        f"{results['data']}; shared part, mean and standard deviation over {config['seeds']} networks, "
+        f"{config['batches']} single-class batches of {config['rows']} rows each, {config['features']} channels on 4×4 "
+        f"positions; seeds from {config['seed']}; float64, ε = 0"
     )
     return {
         "orders": grid(
@@ -225,25 +230,6 @@ def _statistics(network: TrainedNetwork) -> dict[str, Any]:
     """Return the statistics of all test features, as a trained network's running statistics would be."""
     axes = tuple(range(network.features.ndim - 1))
     return {"mean": np.mean(network.features, axes), "variance": np.var(network.features, axes)}
-
-
-def _average(rows: list[dict]) -> list[dict]:
-    """Average the survival over the batches; None, with the reason, where no batch has one."""
-    table = []
-    for name, order in dict.fromkeys((row["normalizer"], row["order"]) for row in rows):
-        alike = [row for row in rows if (row["normalizer"], row["order"]) == (name, order)]
-        survivals = [row["survival"] for row in alike if row["survival"] is not None]
-        table.append(
-            {
-                "normalizer": name,
-                "order": order,
-                "survival": float(np.mean(survivals)) if survivals else None,
-                "survival_std": float(np.std(survivals)) if survivals else None,
-                "batches": len(survivals),
-                "reason": "" if survivals else alike[0]["reason"],
-            }
-        )
-    return table
 
 
 def _against_epsilon(config: Config, network: TrainedNetwork, indices: np.ndarray) -> list[dict]:

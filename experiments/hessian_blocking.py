@@ -3,8 +3,8 @@
     python -m experiments.hessian_blocking
     python -m experiments.hessian_blocking --dataset mnist --data-dir DIR
 
-A small network is trained for a moment on the embedded digits, or on other images. Then, with its own head, the exact
-gradients and Hessians of every term at the normalizer's output are carried back through no normalizer, batch
+Small networks are trained for a moment on the embedded digits, or on other images. Then, with each one's own head, the
+exact gradients and Hessians of every term at the normalizer's output are carried back through no normalizer, batch
 normalization and layer normalization, on single-class and on mixed batches.
 """
 
@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 import bnjax
-from bnjax.derivatives.terms import TERM_PARTS
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
 from bnjax.reporting.tables import format_value
 from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
 from experiments.common.command import main
-from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches
+from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches, over_networks
 from experiments.common.threads import call_in_threads
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Config(NetworkOptions):
     least: ClassVar[Mapping[str, int]] = {"seed": 0, "rows": 3, "features": 2, "map_rows": 3}
 
     batches: int = 10
-    """Batches of each kind; batch k of the single-class ones holds class k mod 10."""
+    """Batches of each kind for each network; batch k of the single-class ones holds class k mod 10."""
     map_rows: int = 10
     """Rows of the batch whose dense Hessian is drawn."""
 
@@ -60,12 +59,12 @@ class Config(NetworkOptions):
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""
-        return dataclasses.replace(self, rows=6, features=3, hidden=6, steps=20, batches=2, map_rows=6)
+        return dataclasses.replace(self, rows=6, features=3, hidden=6, steps=20, seeds=2, batches=2, map_rows=6)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train, measure every batch and average over the batches of a kind."""
-    network = config.trained_network(batch_norm(epsilon=0.0))
+    """Train, measure every batch and average over the batches of a kind, then over the networks."""
+    networks = config.trained_networks(batch_norm(epsilon=0.0))
     normalizers = {
         "none": identity(affine=True),
         "batch_norm": batch_norm(epsilon=0.0),
@@ -74,30 +73,25 @@ def run(config: Config) -> dict[str, Any]:
 
     def measure(name: str) -> list[dict]:
         return [
-            {"batch": kind, "batch_number": number, **row, "normalizer": name}
+            {"seed": seed, "batch": kind, "batch_number": number, **row, "normalizer": name}
+            for seed, network in networks.items()
             for kind in KINDS
-            for number, chosen in enumerate(batches(network, config.rows, kind, config.batches, config.seed))
+            for number, chosen in enumerate(batches(network, config.rows, kind, config.batches, seed))
             for row in _report(config, network, normalizers[name], name, chosen).to_rows()
         ]
 
     tasks: list[Callable[[], Any]] = [
-        partial(_maps, config, network, normalizers["batch_norm"], side) for side in SIDES
+        partial(_maps, config, networks[config.seed], normalizers["batch_norm"], side) for side in SIDES
     ]
     tasks += [partial(measure, name) for name in normalizers]
     *maps, none, batch, layer = call_in_threads(tasks, "carrying terms back", devices=config.devices)
     per_batch = [*none, *batch, *layer]
-    table = [
-        _average(per_batch, name, kind, term, part)
-        for name in normalizers
-        for kind in KINDS
-        for term, part in TERM_PARTS
-    ]
     return {
-        "table": table,
+        "table": over_networks(per_batch, ("normalizer", "batch", "term", "part"), NORMS),
         "batches": per_batch,
         "maps": {"features": list(MAPPED_FEATURES)} | maps[0] | maps[1],
-        "data": network.data,
-        "training_accuracy": network.accuracy,
+        "networks": [{"seed": seed, "training_accuracy": network.accuracy} for seed, network in networks.items()],
+        "data": networks[config.seed].data,
     }
 
 
@@ -133,7 +127,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
             claim=f"On batches of one class batch normalization blocks the {BLOCKED_TERMS[row['term']]} of the loss.",
             ours=f"survival {_survival(row)}",
             n=_sample(row, results, config),
-            verdict=verdict([_blocked(row)], samples=row["batches"]),
+            verdict=verdict([_blocked(row)], samples=row["seeds"]),
         )
         for row in behind_batch
     ]
@@ -144,7 +138,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
             claim="Layer normalization blocks neither of these two terms.",
             ours=", ".join(f"{BLOCKED_TERMS[row['term']]}: survival {_survival(row)}" for row in behind_layer),
             n=_sample(behind_layer[0], results, config),
-            verdict=verdict((not _blocked(row) for row in behind_layer), samples=behind_layer[0]["batches"]),
+            verdict=verdict((not _blocked(row) for row in behind_layer), samples=behind_layer[0]["seeds"]),
         )
         found.append(alternative)
     return found
@@ -160,11 +154,11 @@ def _survival(row: dict[str, Any]) -> str:
 
 
 def _sample(row: dict[str, Any], results: dict[str, Any], config: dict[str, Any]) -> str:
-    return f"{row['batches']} batches of {config['rows']} rows, 1 network; {results['data']}"
+    return f"{row['seeds']} networks, {config['batches']} batches of {config['rows']} rows each; {results['data']}"
 
 
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the survival of every term and part, mean ± standard deviation over the batches, a column a normalizer."""
+    """Return the survival of every term and part, mean ± standard deviation over networks, a column a normalizer."""
     rows: dict[tuple, dict[str, Any]] = {}
     for row in results["table"]:
         key = {name: row[name] for name in ("batch", "term", "part")}
@@ -181,8 +175,8 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     from bnjax.reporting.figures import heat_maps, survival_bars
 
     caption = (
-        f"{results['data']}; mean and standard deviation over {config['batches']} batches of {config['rows']} rows, "
-        f"{config['features']} features; seed {config['seed']}; float64, ε = 0"
+        f"{results['data']}; mean and standard deviation over {config['seeds']} networks, {config['batches']} batches "
+        f"of {config['rows']} rows each; {config['features']} features; seeds from {config['seed']}; float64, ε = 0"
     )
     totals = [row for row in results["table"] if row["part"] == "total"]
     split = [row for row in results["table"] if row["batch"] == "mixed" and row["part"] != "total"]
@@ -228,30 +222,6 @@ def _report(
         x = (x - np.mean(x, axis=0)) / np.std(x, axis=0)
     x, labels = config.over_devices((x, network.labels[chosen]))
     return bnjax.blocking(network.head, normalizer, x, labels, params=network.norm_params, hessian_norms=True)
-
-
-def _average(rows: list[dict], name: str, kind: str, term: str, part: str) -> dict[str, Any]:
-    """Average the batches of one kind for one normalizer and part.
-
-    A survival that no batch has is None, with the reason.
-    """
-    wanted = (name, kind, term, part)
-    chosen = [row for row in rows if (row["normalizer"], row["batch"], row["term"], row["part"]) == wanted]
-    averages = {}
-    for norm in NORMS:
-        values = [row[norm] for row in chosen if row[norm] is not None]
-        averages[norm] = float(np.mean(values)) if values else None
-    survivals = [row["survival"] for row in chosen if row["survival"] is not None]
-    return {
-        "normalizer": name,
-        "batch": kind,
-        "term": term,
-        "part": part,
-        **averages,
-        "survival_std": float(np.std(survivals)) if survivals else None,
-        "batches": len(survivals),
-        "reason": "" if survivals else chosen[0]["reason"],
-    }
 
 
 def _maps(config: Config, network: TrainedNetwork, normalizer: Normalizer, side: Side) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """A small network for images, cut in two at its normalizer: trunk → normalizer → ReLU → head."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from bnjax.data import LabelledImages
 from bnjax.derivatives.heads import LogitsHead, cross_entropy_head
 from bnjax.models import Normalization
 from bnjax.normalizers import Normalizer
+from experiments.common.averages import over_seeds
 from experiments.common.networks import ImageOptions
 
 
@@ -30,17 +33,19 @@ class NetworkOptions(ImageOptions):
     """Width of the head's hidden layer."""
     steps: int = 300
     """Training steps before the measurement."""
+    seeds: int = 5
+    """Networks, from as many seeds."""
 
-    def trained_network(self, norm: Normalizer, *, convolutional: bool = False) -> "TrainedNetwork":
-        """Return the network after a moment of training with a normalizer."""
-        return train_small_network(
+    def trained_networks(self, norm: Normalizer, *, convolutional: bool = False) -> "dict[int, TrainedNetwork]":
+        """Return for each seed its network after a moment of training with a normalizer."""
+        return train_small_networks(
             norm,
             self.images(train=True),
             self.images(train=False),
             features=self.features,
             hidden=self.hidden,
             steps=self.steps,
-            seed=self.seed,
+            seeds=range(self.seed, self.seed + self.seeds),
             convolutional=convolutional,
         )
 
@@ -109,7 +114,7 @@ class TrainedNetwork(NamedTuple):
     accuracy: float
 
 
-def train_small_network(
+def train_small_networks(
     norm: Normalizer,
     train: LabelledImages,
     test: LabelledImages,
@@ -117,12 +122,16 @@ def train_small_network(
     features: int,
     hidden: int,
     steps: int,
-    seed: int,
+    seeds: Sequence[int],
     convolutional: bool = False,
-) -> TrainedNetwork:
-    """Train for a moment with Adam (rate 3e-3, mixed batches of 64) and cut the network at its normalizer.
+) -> dict[int, TrainedNetwork]:
+    """Train for a moment with Adam (rate 3e-3, mixed batches of 64) and cut the networks at their normalizers.
 
-    With `convolutional` the features lie on 4×4 positions.
+    One program trains them all, and their heads are one function of different weights: what is compiled for one serves
+    the others. With `convolutional` the features lie on 4×4 positions.
+
+    Returns:
+        The network of each seed.
     """
     dtype = jnp.result_type(float)
     strides = train.images.shape[1] // 4 if convolutional else None
@@ -145,8 +154,8 @@ def train_small_network(
         updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
         return (optax.apply_updates(params, updates), stats, optimizer_state), right
 
-    @jax.jit
-    def trained(images, labels, test_images):
+    @partial(jax.vmap, in_axes=(0, None, None, None))
+    def trained(seed, images, labels, test_images):
         init_key, batch_key = jax.random.split(jax.random.key(seed))
         variables = model.init(init_key, images[:2])
         params = variables["params"]
@@ -154,27 +163,56 @@ def train_small_network(
         (params, _, _), right = jax.lax.scan(partial(step, images, labels), state, jax.random.split(batch_key, steps))
         return params, model.apply({"params": params}, test_images, method="trunk"), jnp.mean(right[-100:])
 
-    params, features, accuracy = trained(train.images.astype(dtype), train.labels, test.images.astype(dtype))
+    images = train.images.astype(dtype), train.labels, test.images.astype(dtype)
+    params, features, accuracies = jax.jit(trained)(np.asarray(seeds), *images)
 
     def logits_of(params, row: Array):
         return model.apply({"params": params}, row, method="head")
 
-    return TrainedNetwork(
-        head=cross_entropy_head(jax.tree_util.Partial(logits_of, params)),
-        norm_params=params["normalization"],
-        features=np.asarray(features),
-        labels=test.labels,
-        data=test.name,
-        accuracy=float(accuracy),
-    )
+    networks = {}
+    for number, seed in enumerate(seeds):
+        of_seed = jax.tree.map(itemgetter(number), params)
+        networks[seed] = TrainedNetwork(
+            head=cross_entropy_head(jax.tree_util.Partial(logits_of, of_seed)),
+            norm_params=of_seed["normalization"],
+            features=np.asarray(features[number]),
+            labels=test.labels,
+            data=test.name,
+            accuracy=float(accuracies[number]),
+        )
+    return networks
 
 
-def batches(data: TrainedNetwork, rows: int, kind: str, count: int, seed: int) -> list[np.ndarray]:
+def over_networks(
+    per_batch: Sequence[dict[str, Any]], by: Sequence[str], metrics: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return mean and standard deviation over the networks, of their means over their batches.
+
+    Args:
+        per_batch: A row for each batch of each network: its `seed`, the keys `by`, the `metrics`, and the `reason`
+            where a metric is None.
+        by: The keys of one row of the result.
+        metrics: What is averaged, over the batches that have it.
+
+    Returns:
+        The rows of `over_seeds`; with the first batch's `reason` where no batch has one of the metrics.
+    """
+    of_networks = over_seeds(per_batch, ("seed", *by), metrics)
+    reasons: dict[tuple, str] = {}
+    for row in per_batch:
+        reasons.setdefault(tuple(row[key] for key in by), row["reason"])
+    return [
+        row | {"reason": reasons[tuple(row[key] for key in by)] if None in row.values() else ""}
+        for row in over_seeds(of_networks, by, metrics)
+    ]
+
+
+def batches(network: TrainedNetwork, rows: int, kind: str, count: int, seed: int) -> list[np.ndarray]:
     """Return the indices of `count` batches: `single_class` (batch k holds class k mod 10) or `mixed`."""
     generator = np.random.default_rng(seed)
-    pools = [np.flatnonzero(data.labels == k % 10) if kind == "single_class" else None for k in range(count)]
-    pools = [np.arange(len(data.labels)) if pool is None else pool for pool in pools]
+    pools = [np.flatnonzero(network.labels == k % 10) if kind == "single_class" else None for k in range(count)]
+    pools = [np.arange(len(network.labels)) if pool is None else pool for pool in pools]
     smallest = min(len(pool) for pool in pools)
     if rows > smallest:
-        raise ValueError(f"--rows needs to be at most {smallest} for {kind} batches from {data.data}, got {rows}")
+        raise ValueError(f"--rows needs to be at most {smallest} for {kind} batches from {network.data}, got {rows}")
     return [generator.choice(pool, rows, replace=False) for pool in pools]

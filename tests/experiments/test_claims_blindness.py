@@ -32,8 +32,8 @@ def verdicts(experiment: Any, results: dict[str, Any], **config: Any) -> list[st
     return [claim.verdict for claim in experiment.claims({"data": "some data", **results}, CONFIG | config)]
 
 
-def survivals(batch_norm: float, layer_norm: float = 0.5, batches: int = 5) -> dict[str, Any]:
-    keys = {"batch": ONE_CLASS, "part": "total", "survival_std": 0.0, "batches": batches}
+def survivals(batch_norm: float, layer_norm: float = 0.5, seeds: int = 5) -> dict[str, Any]:
+    keys = {"batch": ONE_CLASS, "part": "total", "survival_std": 0.0, "seeds": seeds}
     through = {"none": 1.0, "batch_norm": batch_norm, "layer_norm": layer_norm}
     return {
         "table": [
@@ -49,7 +49,7 @@ def survivals(batch_norm: float, layer_norm: float = 0.5, batches: int = 5) -> d
     [
         (survivals(1e-16), ["reproduced"] * 3),
         (survivals(1e-3, layer_norm=1e-16), ["not reproduced"] * 3),
-        (survivals(1e-16, batches=1), ["partly"] * 3),
+        (survivals(1e-16, seeds=1), ["partly"] * 3),
     ],
 )
 def test_terms_are_blocked_where_nothing_of_them_survives(results, expected):
@@ -72,7 +72,7 @@ def test_a_term_without_a_gradient_is_not_judged():
 )
 def test_an_order_is_mostly_blocked_if_less_than_half_of_its_square_gets_back(second, third, expected):
     table = [
-        {"normalizer": "batch_norm", "order": order, "survival": survival, "survival_std": 0.0, "batches": 5}
+        {"normalizer": "batch_norm", "order": order, "survival": survival, "survival_std": 0.0, "seeds": 5}
         for order, survival in ((1, 1e-16), (2, second), (3, third), ("remainder", 0.9))
     ]
     assert verdicts(blocking_spectrum, {"table": table}) == expected
