@@ -17,6 +17,7 @@ from bnjax.devices import automatic
 from bnjax.normalizers.checks import first_true, is_concrete
 from bnjax.normalizers.moments import statistics_dtype
 from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats
+from bnjax.row_arguments import check_row_arguments
 
 # Parameters or statistics of a normalizer as they are passed in: jax or numpy arrays by name.
 State = Mapping[str, ArrayLike]
@@ -126,12 +127,7 @@ def as_row_arguments(row_arguments: tuple, rows: int) -> tuple:
         jax.tree.map(partial(as_array, what=f"row argument {index}"), argument, is_leaf=lambda leaf: leaf is None)
         for index, argument in enumerate(row_arguments)
     )
-    for index, leaf in enumerate(jax.tree.leaves(arrays)):
-        if leaf.ndim == 0 or len(leaf) != rows:
-            raise ValueError(
-                f"row argument {index} needs one entry for each of the {rows} rows, got shape {leaf.shape}; a "
-                "list counts as a tree of arguments, so pass numbers as one array"
-            )
+    check_row_arguments(arrays, rows)
     return arrays
 
 

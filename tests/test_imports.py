@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "bnjax"
 MAY_IMPORT = {
     "normalizers": {"normalizers"},
     "derivatives": {"derivatives", "normalizers"},
-    "models": {"models", "boxes", "normalizers"},
+    "models": {"models", "boxes", "normalizers", "row_arguments"},
     "data": {"data", "boxes"},
     "training": {"training", "compilation", "data", "devices", "reporting"},
     "measurements": {"measurements", "compilation", "devices", "models", "normalizers"},

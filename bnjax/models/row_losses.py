@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from bnjax.row_arguments import check_row_arguments
+
 
 def row_losses(loss: Callable[..., Array], outputs: Any, row_arguments: tuple) -> Float[Array, " n"]:
     """Return the losses of the rows.
@@ -21,13 +23,7 @@ def row_losses(loss: Callable[..., Array], outputs: Any, row_arguments: tuple) -
             scalar there.
     """
     rows = len(jax.tree.leaves(outputs)[0])
-    for index, argument in enumerate(row_arguments):
-        for shape in map(jnp.shape, jax.tree.leaves(argument)):
-            if shape[:1] != (rows,):
-                raise ValueError(
-                    f"row argument {index} needs one entry for each of the {rows} rows, got shape {shape}; a list "
-                    "counts as a tree of arguments, so pass numbers as one array"
-                )
+    check_row_arguments(row_arguments, rows)
     call = f"loss({', '.join(map(_entry, (outputs, *row_arguments)))})"
     remedy = "write the loss of one row, without a sum or mean over the batch"
     try:

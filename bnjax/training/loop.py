@@ -128,14 +128,7 @@ def train(
             state, steps = train_epoch(recipe, state, train_images, train_labels, indices, mesh=mesh)
             test = evaluate(recipe, state, test_images, test_labels)
             _require_finite(steps.loss, state, test, epoch, directory)
-            row = {
-                "epoch": epoch,
-                "train_loss": float(jnp.mean(steps.loss)),
-                f"train_{score}": float(jnp.mean(steps.score)),
-                "test_loss": float(test.loss),
-                f"test_{score}": float(test.score),
-                "dropped": batches.dropped,
-            }
+            row = _row(epoch, score, steps, test, batches.dropped)
             history = [*history, row]
             # Before it is saved: what is saved was observed, also if the run is killed in between.
             observe(epoch, state)
@@ -145,6 +138,18 @@ def train(
                 write_csv(directory / "metrics.csv", history)
             report(row)
         return Trained(state, history)
+
+
+def _row(epoch: int, score: str, steps: Metrics, test: Metrics, dropped: int) -> dict[str, Any]:
+    """Return an epoch's row of the history."""
+    return {
+        "epoch": epoch,
+        "train_loss": float(jnp.mean(steps.loss)),
+        f"train_{score}": float(jnp.mean(steps.score)),
+        "test_loss": float(test.loss),
+        f"test_{score}": float(test.score),
+        "dropped": dropped,
+    }
 
 
 def require_resumable(

@@ -154,7 +154,6 @@ def train_small_networks(
         updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
         return (optax.apply_updates(params, updates), stats, optimizer_state), right
 
-    @partial(jax.vmap, in_axes=(0, None, None, None))
     def trained(seed, images, labels, test_images):
         init_key, batch_key = jax.random.split(jax.random.key(seed))
         variables = model.init(init_key, images[:2])
@@ -164,21 +163,22 @@ def train_small_networks(
         return params, model.apply({"params": params}, test_images, method="trunk"), jnp.mean(right[-100:])
 
     images = train.images.astype(dtype), train.labels, test.images.astype(dtype)
-    params, features, accuracies = jax.jit(trained)(np.asarray(seeds), *images)
+    of_all = jax.jit(jax.vmap(trained, in_axes=(0, None, None, None)))
+    outcomes = of_all(np.asarray(seeds), *images)
 
     def logits_of(params, row: Array):
         return model.apply({"params": params}, row, method="head")
 
     networks = {}
     for number, seed in enumerate(seeds):
-        of_seed = jax.tree.map(itemgetter(number), params)
+        params, test_features, accuracy = jax.tree.map(itemgetter(number), outcomes)
         networks[seed] = TrainedNetwork(
-            head=cross_entropy_head(jax.tree_util.Partial(logits_of, of_seed)),
-            norm_params=of_seed["normalization"],
-            features=np.asarray(features[number]),
+            head=cross_entropy_head(jax.tree_util.Partial(logits_of, params)),
+            norm_params=params["normalization"],
+            features=np.asarray(test_features),
             labels=test.labels,
             data=test.name,
-            accuracy=float(accuracies[number]),
+            accuracy=float(accuracy),
         )
     return networks
 
