@@ -1,0 +1,39 @@
+"""Small networks: trained together as each alone, and averaged so that the spread is theirs."""
+
+import numpy as np
+import pytest
+
+from bnjax.data import digits
+from bnjax.normalizers import batch_norm
+from experiments.common.small_network import TrainedNetwork, over_networks, train_small_networks
+
+
+def trained(*seeds: int) -> dict[int, TrainedNetwork]:
+    images = digits(train=False)
+    return train_small_networks(batch_norm(), images, images, features=3, hidden=4, steps=3, seeds=seeds)
+
+
+def test_a_network_trained_beside_others_is_the_one_trained_alone():
+    together, alone = trained(0, 1), trained(1)
+    np.testing.assert_allclose(together[1].features, alone[1].features, atol=1e-8)
+    assert np.abs(together[0].features - together[1].features).max() > 0.1
+
+
+def test_the_spread_is_that_of_the_networks_whatever_their_batches():
+    survivals = {0: (0.0, 2.0), 1: (2.0, 4.0)}
+    rows = [
+        {"seed": seed, "term": "a", "survival": survival, "reason": ""}
+        for seed, of_batches in survivals.items()
+        for survival in of_batches
+    ]
+    (row,) = over_networks(rows, ("term",), ("survival",))
+    assert (row["survival"], row["survival_std"], row["seeds"]) == (2.0, 1.0, 2)
+
+
+@pytest.mark.parametrize(("survivals", "expected"), [((None, None), None), ((None, 0.5), 0.5)])
+def test_a_survival_that_no_batch_has_is_none_with_its_reason(survivals, expected):
+    rows = [
+        {"seed": 0, "term": "a", "survival": survival, "reason": "" if survival else "none"} for survival in survivals
+    ]
+    (row,) = over_networks(rows, ("term",), ("survival",))
+    assert (row["survival"], row["reason"]) == (expected, "" if expected else "none")
