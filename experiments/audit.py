@@ -14,7 +14,7 @@ the table `refused`; one of `--layers` ends the run.
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,8 +26,8 @@ from bnjax.data import random_batches
 from bnjax.derivatives.estimated_diagonal import FEWEST_PROBES
 from bnjax.derivatives.terms import TERMS
 from experiments.common.command import main
-from experiments.common.networks import ImageOptions
-from experiments.common.options import Options
+from experiments.common.image_sets import ImageOptions, ImageSetName
+from experiments.common.options import BESIDE_TRAINING, Options
 from experiments.own.errors import placed
 from experiments.own.figures import figures
 from experiments.own.files import Rows, own_rows, own_variables
@@ -69,9 +69,9 @@ class Config(Options):
     are; whole numbers, such as pixels in uint8, are neither scaled nor converted."""
     labels: Path | None = None
     """The labels of inputs in a .npy file."""
-    dataset: Literal["digits", "mnist", "cifar10"] | None = None
+    dataset: ImageSetName | None = None
     """Images in place of data of your own, all but the digits prepared once; the digits if neither is given."""
-    data_dir: Path | None = None
+    data_dir: Path | None = field(default=None, metadata=BESIDE_TRAINING)
     """Folder of prepared image sets; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
     train_images: int | None = None
     """Train on the first so many images of a dataset only; all if not given."""

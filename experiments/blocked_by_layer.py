@@ -19,34 +19,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
-from flax.traverse_util import flatten_dict
-from jaxtyping import Array
 
-from bnjax.models import normalizer_names, passages
-from bnjax.normalizers import batch_norm
-from bnjax.training import Recipe, TrainState
+from bnjax.training import Recipe
 from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
 from experiments.common.averages import SIGNIFICANT, over_seeds, paired_difference
-from experiments.common.carried_back import carried_back, part_rows
 from experiments.common.command import main
-from experiments.common.networks import ORDERS, DataOptions, ModelName, check_orders
+from experiments.common.measured_layers import EPSILON, PRECISIONS, measured_layers
+from experiments.common.networks import DataOptions, ModelName
+from experiments.common.orders import COMPARED_ORDERS, check_orders
 from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-EPSILON = 1e-5
-# What is added to the variance in the layer that is measured, and in which precision.
-PRECISIONS = {
-    "ε = 1e-5, float32": (EPSILON, "float32"),
-    "ε = 1e-5, float64": (EPSILON, "float64"),
-    "ε = 0, float64": (0.0, "float64"),
-}
 # What rounding leaves of zero in float64.
 ROUNDING = 1e-10
 # What may get back of a part that counts as blocked in practice.
@@ -89,10 +76,10 @@ def run(config: Config) -> dict[str, Any]:
         for seed in range(config.seed, config.seed + config.seeds):
             report = partial(advance, f"seed {seed}")
             trained = config.trained(recipe, train_data, test_data, report=report, seed=seed)
-            for kind, order in ORDERS.items():
+            for kind, order in COMPARED_ORDERS.items():
                 chosen = order(test_data.labels, config.rows, np.random.default_rng(seed)).indices[0]
                 batch = config.over_devices((test_data.images[chosen], test_data.labels[chosen]))
-                measured = _measured_layers(recipe.model, trained.state, *batch)
+                measured = measured_layers(recipe.model, trained.state, *batch)
                 runs += [{"seed": seed, "batch": kind, **row} for row in measured]
             accuracies.append(trained.history[-1]["test_accuracy"])
     return {
@@ -100,39 +87,6 @@ def run(config: Config) -> dict[str, Any]:
         "runs": runs,
         "data": f"trained on {train_data.name}; measured on {test_data.name}",
         "accuracy": float(np.mean(accuracies)),
-    }
-
-
-def _measured_layers(model: nn.Module, state: TrainState, images: Array, labels: Array) -> list[dict[str, Any]]:
-    """Return a row for every normalizer, precision and part, on one batch."""
-    variables = {"params": state.params, "batch_stats": state.stats}
-    rngs = {"dropout": jax.random.key(0), "noise": jax.random.key(1)}
-    names = normalizer_names(model, variables, images, rngs=rngs)
-    table = []
-    for epsilon, dtype in PRECISIONS.values():
-        cast = partial(jax.tree.map, lambda leaf, dtype=dtype: leaf.astype(dtype))
-        passing = _passages(model, cast(variables), cast(images), labels, rngs)
-        for layer, name in enumerate(names, start=1):
-            features, gradient = passing[name]
-            measured = jax.device_get(carried_back(batch_norm(epsilon=epsilon), features, gradient))
-            place = {"layer": layer, "name": name, "entries": features.size // features.shape[-1]}
-            table += [{**place, "epsilon": epsilon, "dtype": dtype, **row} for row in part_rows(measured, epsilon)]
-    return table
-
-
-@partial(jax.jit, static_argnums=0)
-def _passages(
-    model: nn.Module, variables: dict[str, Any], images: Array, labels: Array, rngs: dict[str, Array]
-) -> dict[str, tuple[Array, Array]]:
-    """Return the features before every normalizer, and the mean loss's gradient at its standardized output."""
-
-    def loss(logits: Array) -> Array:
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-
-    params: dict[str, Any] = flatten_dict(variables["params"], sep="/")
-    return {
-        name: (passage.features, passage.gradient * params[f"{name}/scale"])
-        for name, passage in passages(model, variables, images, loss, rngs=rngs).items()
     }
 
 
@@ -217,7 +171,10 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
                 "median σ²": practice["variance_median"],
                 "theory": practice["predicted"],
                 **{name: rows["yhat", "random", *precision]["survival"] for name, precision in PRECISIONS.items()},
-                **{f"blocked {kind}": rows["yhat", kind, EPSILON, "float32"]["blocked_share"] for kind in ORDERS},
+                **{
+                    f"blocked {kind}": rows["yhat", kind, EPSILON, "float32"]["blocked_share"]
+                    for kind in COMPARED_ORDERS
+                },
                 "2 / m": 2 / practice["entries"],
             }
         )

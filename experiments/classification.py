@@ -28,7 +28,8 @@ from bnjax.training import Recipe, Trained
 from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds, p_of, paired_difference
 from experiments.common.command import main
-from experiments.common.networks import ORDERS, DataOptions, NormalizerName, check_orders
+from experiments.common.networks import DataOptions, NormalizerName
+from experiments.common.orders import COMPARED_ORDERS, check_orders
 from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ def run(config: Config) -> dict[str, Any]:
     images, labels = test_data.images[chosen], test_data.labels[chosen]
     seeds = range(config.seed, config.seed + config.seeds)
     curves, runs, places = [], [], []
-    with training_bar(len(ORDERS) * len(config.normalizers) * config.seeds * config.epochs) as advance:
-        for normalizer, kind, seed in product(config.normalizers, ORDERS, seeds):
+    with training_bar(len(COMPARED_ORDERS) * len(config.normalizers) * config.seeds * config.epochs) as advance:
+        for normalizer, kind, seed in product(config.normalizers, COMPARED_ORDERS, seeds):
             model = config.network(normalizer, train_data.classes)
             recipe = Recipe(model, optimizer, augment=cropped_and_flipped if config.augment else None)
             which = {"normalizer": normalizer, "batches": kind, "seed": seed}
@@ -128,7 +129,7 @@ def _trained(
         recipe,
         train_data,
         test_data,
-        order=partial(ORDERS[which["batches"]], remainder=config.remainder),
+        order=partial(COMPARED_ORDERS[which["batches"]], remainder=config.remainder),
         seed=which["seed"],
         directory=config.checkpoints_of(name),
         report=partial(advance, name),

@@ -32,7 +32,7 @@ from experiments.common.stretches import stretch_of_batches
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NORMALIZERS = ("batch_norm", "post_shifted_batch_norm")
+COMPARED = ("batch_norm", "post_shifted_batch_norm")
 METRICS = ("collapsed", "recovered", "test_accuracy")
 NONE_LOST = "no filter was lost; a larger --collapsing-rate"
 
@@ -74,7 +74,7 @@ def run(config: Config) -> dict[str, Any]:
     train_data, test_data = config.load(train=True), config.load(train=False)
     images = jnp.asarray(train_data.images)
     optimizer = optimizer_of_any_rate("momentum", config.weight_decay)
-    recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in NORMALIZERS}
+    recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in COMPARED}
     observe = {name: partial(_dead, recipe, images) for name, recipe in recipes.items()}
     rows, counts = [], []
     with training_bar(config.seeds * 3 * config.epochs) as advance:
@@ -95,7 +95,7 @@ def run(config: Config) -> dict[str, Any]:
             )
             lost = np.array(seen[-1])
             counts.append({"seed": seed, "filters": len(lost), "collapsed": int(lost.sum())})
-            for name in NORMALIZERS:
+            for name in COMPARED:
                 after, found = go_on(
                     f"{name}-{seed}",
                     recipes[name],
@@ -140,7 +140,7 @@ def _tests(rows: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
     """Compare both at the end, seed by seed."""
     last = [row for row in rows if row["step"] == config.epochs * config.stretch]
     said = {"recovered": "larger", "collapsed": "smaller", "test_accuracy": "larger"}
-    shifted, plain = reversed(NORMALIZERS)
+    shifted, plain = reversed(COMPARED)
     if any(row["recovered"] is None for row in last):
         return [
             {"normalizer": shifted, "against": plain, "measure": measure, **without_test(claim, NONE_LOST)}

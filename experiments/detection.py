@@ -13,7 +13,7 @@ form: DIR/annotations/instances_train2017.json, instances_val2017.json, DIR/trai
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,25 +24,32 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from bnjax.data import Scenes, coco, digits, mnist, random_batches, scenes_of
+from bnjax.data import Scenes, coco, random_batches, scenes_of
 from bnjax.measurements import average_precision
 from bnjax.models.detection import Detections, Detector, detection_loss, detections, recall
 from bnjax.training import Recipe, TrainState
 from experiments.claims.claim import Claim
 from experiments.claims.collapse import claims_of_shift
-from experiments.common.averages import compared, left_out, over_seeds, paired_test
+from experiments.common.averages import compared, over_seeds, paired_test
 from experiments.common.collapsed_filters import collapsed_by_layer, collapsed_share, filters
 from experiments.common.command import main
+from experiments.common.detection_figures import SHOWN_FROM, figures
+from experiments.common.image_sets import IMAGE_SETS
 from experiments.common.networks import NORMALIZERS, OPTIMIZERS, NormalizerName, OptimizerName, TrainingOptions
 from experiments.common.observed import observed_from_every_seed
+from experiments.common.options import BESIDE_TRAINING
 
+# Of the image sets those that are bright on black, as scenes take them.
+IN_SCENES = ("digits", "mnist")
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    DatasetName = str
+else:
+    DatasetName = Literal[(*IN_SCENES, "coco")]
 
 METRICS = ("ap", "ap50", "recall", "collapsed")
 CLAIMS = {"ap": "larger", "ap50": "larger", "collapsed": "smaller"}
-# So many test scenes are drawn, with what was found in them with such a probability.
-SHOWN, SHOWN_FROM = 5, 0.5
+# So many test scenes are drawn.
+SHOWN = 5
 # A position is asked for an object whose centre is nearer than so many strides.
 RADIUS = 1.5
 
@@ -51,9 +58,9 @@ RADIUS = 1.5
 class Config(TrainingOptions):
     """Train a detector with several normalizers and measure its average precision and its collapsed filters."""
 
-    dataset: Literal["digits", "mnist", "coco"] = "digits"
+    dataset: DatasetName = "digits"
     """What is to be detected: digits or MNIST in generated scenes, or what COCO 2017 holds."""
-    data_dir: Path | None = None
+    data_dir: Path | None = field(default=None, metadata=BESIDE_TRAINING)
     """Folder of COCO, or of prepared image sets; for these TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
     train_images: int = 1000
     """Scenes to train on; of COCO the first so many images with objects."""
@@ -108,7 +115,7 @@ class Config(TrainingOptions):
                     "--dataset coco needs its folder, of annotations, train2017 and val2017, as --data-dir"
                 )
             return coco(train=train, data_dir=self.data_dir, size=self.size, count=count)
-        images = digits(train=train) if self.dataset == "digits" else mnist(train=train, data_dir=self.data_dir)
+        images = IMAGE_SETS[self.dataset].read(train=train, data_dir=self.data_dir)
         return scenes_of(images, count, size=self.size, seed=int(not train), sides=(self.size // 4, self.size // 2))
 
 
@@ -225,64 +232,6 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the paired comparisons at the end; none with one normalizer."""
     return compared(results["tests"])
-
-
-def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
-    """Draw average precision and collapsed filters along training, where the latter are, and the boxes in scenes."""
-    from bnjax.reporting.figures import boxes_on_images, lines
-
-    setting = (
-        f"{results['data']}; detector of width {config['width']}, {config['optimizer']} at {config['learning_rate']:g} "
-        f"falling to 0, weight decay {config['weight_decay']:g}, batches of {config['batch_size']}"
-    )
-    seeds = f"mean and standard deviation over {config['seeds']} seeds from {config['seed']}{left_out(results)}"
-    precisions = [
-        {**row, "measure": label, "precision": row[key], "spread": row[f"{key}_std"]}
-        for key, label in (("ap", "AP, IoU 0.5 … 0.95"), ("ap50", "AP50, IoU 0.5"))
-        for row in results["curves"]
-    ]
-    return {
-        "average_precision": lines(
-            precisions,
-            x="epoch",
-            y="precision",
-            spread="spread",
-            series="normalizer",
-            panels="measure",
-            y_label="average precision on test scenes",
-            title="How well the detector finds and places objects",
-            caption=f"{setting}; {seeds}; running statistics",
-        ),
-        "collapsed": lines(
-            results["curves"],
-            x="epoch",
-            y="collapsed",
-            spread="collapsed_std",
-            series="normalizer",
-            y_label="collapsed share of the filters",
-            title="Filters that the detector loses along training",
-            caption=f"{setting}; {seeds}; on all training scenes, running statistics",
-        ),
-        "layers": lines(
-            results["layers"],
-            x="layer",
-            y="share",
-            spread="share_std",
-            series="normalizer",
-            x_label="normalizer, from the input on (the last ones: the branches of classes and of boxes)",
-            y_label="collapsed share of its filters",
-            title="The layers in which the detector loses filters",
-            caption=f"{setting}, {config['epochs']} epochs; {seeds}; on all training scenes, running statistics",
-        ),
-        "scenes": boxes_on_images(
-            results["images"],
-            results["there"],
-            {name: [row for row in results["found"] if row["normalizer"] == name] for name in config["normalizers"]},
-            title="What is found in test scenes",
-            caption=f"{setting}, {config['epochs']} epochs, seed {config['seed']}; label and probability, from "
-            f"{SHOWN_FROM} on",
-        ),
-    }
 
 
 if __name__ == "__main__":

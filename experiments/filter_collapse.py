@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -23,11 +23,11 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.training import LossNotFiniteError, Recipe, TrainState
 from experiments.claims.filter_collapse import claims
-from experiments.common.averages import left_out, over_seeds, paired_test
+from experiments.common.averages import over_seeds, paired_test
 from experiments.common.collapsed_filters import collapsed_by_layer, collapsed_share, filters, histograms
 from experiments.common.command import main
+from experiments.common.filter_collapse_figures import figures
 from experiments.common.networks import (
-    OPTIMIZERS,
     DataOptions,
     ModelName,
     NormalizerName,
@@ -39,13 +39,12 @@ from experiments.common.observed import Run, observed_runs
 from experiments.common.progress import training_bar
 from experiments.common.stretches import stretch_of_batches
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Start = Literal["scratch", "fine_tuned"]
 Images = tuple[LabelledImages, LabelledImages]  # for training, for testing
 KIND = ("optimizer", "learning_rate", "start", "normalizer")
 METRICS = ("collapsed", "test_accuracy", "train_loss")
+# The optimizers that are compared, and the share of a learning rate that each takes.
+COMPARED = {"sgd": 1.0, "momentum": 1.0, "adam": 0.1}
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Config(DataOptions):
     """The network."""
     normalizers: tuple[NormalizerName, ...] = ("batch_norm", "post_shifted_batch_norm")
     """The normalizers to compare; the first is what the others are compared with."""
-    optimizers: tuple[OptimizerName, ...] = tuple(OPTIMIZERS)
+    optimizers: tuple[OptimizerName, ...] = tuple(COMPARED)
     """SGD, SGD with momentum 0.9, and Adam."""
     learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0)
     """Learning rates; Adam takes a tenth of them."""
@@ -99,7 +98,7 @@ def run(config: Config) -> dict[str, Any]:
         (optimizer, name): Recipe(
             config.network(name, train_data.classes), optimizer_of_any_rate(optimizer, config.weight_decay)
         )
-        for optimizer, name in product(OPTIMIZERS, config.normalizers)
+        for optimizer, name in product({*config.optimizers, "momentum"}, config.normalizers)
     }
     kinds = list(product(config.optimizers, config.learning_rates, config.starts, config.normalizers))
     fine_tuned = "fine_tuned" in config.starts
@@ -116,7 +115,7 @@ def run(config: Config) -> dict[str, Any]:
                 }
                 for optimizer, rate, start, name in kinds:
                     recipe = recipes[optimizer, name]
-                    scaled = rate * (0.1 if optimizer == "adam" else 1.0)
+                    scaled = rate * COMPARED.get(optimizer, 1.0)
                     first = learned[name] if start == "fine_tuned" else None
                     yield Run(
                         {**dict(zip(KIND, (optimizer, rate, start, name), strict=True)), "seed": seed},
@@ -219,72 +218,6 @@ def failures(results: dict[str, Any]) -> list[str]:
         for row in results["table"]
         if not 0 <= row["collapsed"] <= 1
     ]
-
-
-def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figure]":
-    """Draw collapsed share and accuracy against the learning rate, the share along training, and the distributions."""
-    from bnjax.reporting.figures import lines
-
-    steps = config["epochs"] * config["stretch"]
-    caption = (
-        f"{results['data']}; {config['model']}, {steps} steps of {config['batch_size']} rows, weight decay "
-        f"{config['weight_decay']:g}{'; Adam at a tenth of the rate' if 'adam' in config['optimizers'] else ''}; mean "
-        f"and standard deviation over {config['seeds']} seeds from {config['seed']}{left_out(results)}"
-    )
-    series = "normalizer, start"
-
-    def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{**row, series: f"{row['normalizer']}, {row['start'].replace('_', ' ')}"} for row in rows]
-
-    drawn = {
-        measure: lines(
-            labelled(results["table"]),
-            x="learning_rate",
-            y=measure,
-            spread=f"{measure}_std",
-            series=series,
-            panels="optimizer",
-            log_x=True,
-            x_label="learning rate",
-            y_label=label,
-            title=title,
-            caption=caption,
-        )
-        for measure, label, title in (
-            ("collapsed", "collapsed share of the filters", "How many filters are lost"),
-            ("test_accuracy", "test accuracy, running statistics", "Accuracy of networks that lose filters"),
-        )
-    }
-    for start in config["starts"]:
-        own = [row for row in results["curves"] if row["start"] == start]
-        drawn[f"curves_{start}"] = lines(
-            [{**row, "normalizer, rate": f"{row['normalizer']}, {row['learning_rate']:g}"} for row in own],
-            x="step",
-            y="collapsed",
-            spread="collapsed_std",
-            series="normalizer, rate",
-            panels="optimizer",
-            x_label="training step",
-            y_label="collapsed share of the filters",
-            title=f"Filters that are lost along training ({start.replace('_', ' ')})",
-            caption=caption,
-        )
-    for quantity, label in (("margin", "margin of a filter"), ("scale", "scale γ of a filter")):
-        largest = max(config["learning_rates"])
-        own = [row for row in results["histograms"] if (row["quantity"], row["learning_rate"]) == (quantity, largest)]
-        if own:
-            drawn[quantity] = lines(
-                labelled(own),
-                x="at",
-                y="share",
-                series=series,
-                panels="optimizer",
-                x_label=label,
-                y_label="share of the filters",
-                title=f"How {quantity}s are distributed at the largest learning rate",
-                caption=f"{caption}; the outermost bins hold what is beyond",
-            )
-    return drawn
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from bnjax.training import TrainState
 from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds, p_of, paired_difference
 from experiments.common.command import main
-from experiments.common.flow_training import LEVELS, SAMPLES, Config, flow_of, recipe_of, trained_flow
+from experiments.common.flow_training import SAMPLES, Config, flow_of, recipe_of, trained_flow
 from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ JOINT_ROWS, JOINT_SIZE = 4, 8
 def run(config: Config) -> dict[str, Any]:
     """Train every normalizer from every seed and measure mixtures, samples and the joint Jacobian."""
     train_data, test_data = config.pair_of_classes(train=True), config.pair_of_classes(train=False)
-    levels, dimensions = LEVELS[config.dataset], math.prod(train_data.images.shape[1:])
+    levels, dimensions = config.image_set.levels, math.prod(train_data.images.shape[1:])
     noisy = dequantized(jax.random.key(config.seed), jnp.asarray(test_data.images), levels=levels)
     test_data = test_data._replace(images=np.asarray(noisy))
     mixtures = _mixtures(config, test_data)

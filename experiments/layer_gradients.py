@@ -26,7 +26,8 @@ from bnjax.measurements import layer_names
 from bnjax.training import Recipe, TrainState, mean_loss
 from experiments.claims.claim import BLINDNESS, Claim, verdict
 from experiments.common.command import main
-from experiments.common.networks import ORDERS, DataOptions, NormalizerName, check_orders
+from experiments.common.networks import DataOptions, NormalizerName
+from experiments.common.orders import COMPARED_ORDERS, check_orders
 from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(config: Config) -> dict[str, Any]:
             recipe = Recipe(config.network(normalizer, train_data.classes), optax.sgd(config.learning_rate, 0.9))
             trained = config.trained(recipe, train_data, test_data, report=partial(advance, normalizer))
             accuracy = trained.history[-1]["test_accuracy"]
-            for kind in ORDERS:
+            for kind in COMPARED_ORDERS:
                 measured = _measure(config, recipe, trained.state, train_data, kind)
                 table += [{"normalizer": normalizer, "batches": kind, **row, "accuracy": accuracy} for row in measured]
     return {"table": table, "data": train_data.name}
@@ -155,7 +156,7 @@ def _measure(config: Config, recipe: Recipe, state: TrainState, data: LabelledIm
     """Return a row for every layer, from the input on: mean and standard deviation over the batches."""
     variables = {"params": state.params, "batch_stats": state.stats}
     names = layer_names(recipe.model, variables, jnp.asarray(data.images[:2]), mode="running")
-    indices = ORDERS[kind](data.labels, config.batch_size, np.random.default_rng(config.seed)).indices
+    indices = COMPARED_ORDERS[kind](data.labels, config.batch_size, np.random.default_rng(config.seed)).indices
     chosen = indices[np.linspace(0, len(indices) - 1, min(config.batches, len(indices)), dtype=int)]
     batches = (config.over_devices((data.images[rows], data.labels[rows])) for rows in chosen)
     squares = [_squared_gradients(recipe, state, *batch) for batch in batches]

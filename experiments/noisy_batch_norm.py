@@ -35,7 +35,7 @@ from experiments.common.stretches import stretch_of_batches
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NORMALIZERS = ("none", "batch_norm", "noisy_batch_norm")
+COMPARED = ("none", "batch_norm", "noisy_batch_norm")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # A feature whose deviation is below this share of the largest is dead and has no unit.
 DEAD = 1e-6
@@ -81,7 +81,7 @@ def run(config: Config) -> dict[str, Any]:
     """Train every normalizer from every seed and look at the normalizers' outputs on the way."""
     train_data, test_data = config.load(train=True), config.load(train=False)
     optimizer = optax.sgd(config.learning_rate)
-    recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in NORMALIZERS}
+    recipes = {name: Recipe(config.network(name, train_data.classes), optimizer) for name in COMPARED}
     curves, moments, quantiles, diverged = [], [], [], []
     runs = observed_from_every_seed(
         config,

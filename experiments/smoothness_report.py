@@ -10,22 +10,22 @@ stopped when it is given the same `--output`.
 """
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bnjax.reporting.records import Record
 from experiments.common.averages import SIGNIFICANT
 from experiments.common.command import main
-from experiments.common.options import Options
+from experiments.common.options import BESIDE_TRAINING, Options
 from experiments.common.parts import run_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Part = Literal["lp_norms", "performance", "noisy_batch_norm", "deep_linear", "trained_statements"]
-PARTS: tuple[Part, ...] = ("lp_norms", "performance", "noisy_batch_norm", "deep_linear", "trained_statements")
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Config(Options):
     """The experiments to run; with --smoke performance and trained_statements unless given."""
     seeds: int = 3
     """Runs of every kind, with the seeds seed, seed + 1, …"""
-    data_dir: Path | None = None
+    data_dir: Path | None = field(default=None, metadata=BESIDE_TRAINING)
     """Folder of prepared image sets, for the published sizes; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
 
     def smoke_sized(self) -> "Config":

@@ -26,7 +26,8 @@ from bnjax.normalizers import (
     noisy_batch_norm,
 )
 from bnjax.training import Recipe, TrainState
-from experiments.common.networks import ImageOptions, TrainingOptions
+from experiments.common.image_sets import ImageOptions
+from experiments.common.networks import TrainingOptions
 from experiments.common.observed import trained_and_observed
 
 # Inside the networks and inside the flow; None stands for one mean and one scale of the whole batch.
@@ -41,7 +42,11 @@ NORMALIZERS: dict[str, tuple[Normalizer, Normalizer | None]] = {
     "l1_norm": (lp_norm(p=1), lp_norm(p=1)),
     "noisy_batch_norm": (noisy_batch_norm(), batch_norm()),
 }
-LEVELS = {"digits": 17, "mnist": 256, "cifar10": 256}
+# From which rows the batches are drawn in turn, by the labels 0 and 1 of all rows.
+POOLS: dict[str, Callable[[np.ndarray], list[np.ndarray]]] = {
+    "random": lambda labels: [np.arange(len(labels))] * 2,
+    "single_class": lambda labels: [np.flatnonzero(labels == label) for label in (0, 1)],
+}
 WEIGHT_DECAY = 1e-4
 # 5e-5 times the squared lengths of all kernels, added to the loss, is this much decay of the lengths.
 LENGTH_DECAY = 2 * 5e-5
@@ -49,8 +54,9 @@ SAMPLES = 8
 
 if TYPE_CHECKING:
     NormalizerName = str
-else:  # On the command line, whatever the table holds.
-    NormalizerName = Literal[tuple(NORMALIZERS)]
+    PoolsName = str
+else:  # On the command line, whatever the tables hold.
+    NormalizerName, PoolsName = Literal[tuple(NORMALIZERS)], Literal[tuple(POOLS)]
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Config(ImageOptions, TrainingOptions):
     """The other class."""
     normalizers: tuple[NormalizerName, ...] = ("batch_norm", "layer_norm")
     """The normalizers to compare."""
-    batches: Literal["random", "single_class"] = "random"
+    batches: PoolsName = "random"
     """Whether a training batch holds both classes or one."""
     width: int = 16
     """Channels inside the networks (published: 64)."""
@@ -134,7 +140,7 @@ def recipe_of(config: Config, flow: RealNVP) -> Recipe:
         optax.masked(optax.add_decayed_weights(LENGTH_DECAY), _lengths),
         optax.adamax(1e-3, b1=0.9, b2=0.999, eps=1e-7),
     )
-    augment = partial(dequantized, levels=LEVELS[config.dataset])
+    augment = partial(dequantized, levels=config.image_set.levels)
     return Recipe(flow, optimizer, negative_log_likelihood, augment, log_likelihood)
 
 
@@ -198,8 +204,6 @@ def repeated_batches(
     config: Config, labels: Int[np.ndarray, " n"], batch_size: int, generator: np.random.Generator
 ) -> Batches:
     """Return an epoch's batches, each without repetition: in turn of both classes, or of all rows."""
-    pools = [np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)]
-    if config.batches == "random":
-        pools = [np.arange(len(labels))] * 2
+    pools = POOLS[config.batches](labels)
     rows = [generator.choice(pool, batch_size, replace=False) for _ in range(config.repeats) for pool in pools]
     return Batches(np.stack(rows), len(labels) - len(np.unique(rows)))

@@ -1,4 +1,4 @@
-"""Which networks, normalizers, data and orders of batches can be named on the command line?"""
+"""Which networks, normalizers and optimizers can be named on the command line?"""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import optax
 from flax import linen as nn
 from jaxtyping import Array
 
-from bnjax.data import LabelledImages, digits, image_set, random_batches, single_class_batches
+from bnjax.data import LabelledImages, random_batches
 from bnjax.models import MLP, VGG, VGGA, AlexNet, DenseNet, LeNet, ResNet
 from bnjax.models.resnet import RESNET18, RESNET34, RESNET50
 from bnjax.models.vgg import VGG11, VGG13, VGG16, VGG19
@@ -32,6 +32,7 @@ from bnjax.normalizers import (
     rms_norm,
 )
 from bnjax.training import Order, Recipe, Trained, TrainState, initial_state, train
+from experiments.common.image_sets import ImageOptions
 from experiments.common.options import Options
 
 # The epsilon of a normalizer may be given when it is made.
@@ -83,13 +84,6 @@ else:  # On the command line, whatever the tables hold.
     ModelName, NormalizerName = Literal[tuple(MODELS)], Literal[tuple(NORMALIZERS)]
     OptimizerName = Literal[tuple(OPTIMIZERS)]
 
-ORDERS = {"random": random_batches, "single_class": single_class_batches}
-# Mean and standard deviation of the channels, as the authors of arXiv 2205.15146 normalize.
-MOMENTS = {
-    "mnist": ((0.1307,), (0.3081,)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-}
-
 
 @dataclass(frozen=True)
 class TrainingOptions(Options):
@@ -128,33 +122,6 @@ class TrainingOptions(Options):
             report=report,
             observe=observe,
         )
-
-
-@dataclass(frozen=True)
-class ImageOptions(Options):
-    """Which images an experiment is about."""
-
-    dataset: Literal["digits", "mnist", "cifar10"] = "digits"
-    """The images; all but the digits need to be prepared once."""
-    data_dir: Path | None = None
-    """Folder of prepared image sets; TFDS_DATA_DIR or ~/tensorflow_datasets if not given."""
-    train_images: int | None = None
-    """Train on the first so many images only; all if not given."""
-    test_images: int | None = None
-    """Test on the first so many images only; all if not given."""
-
-    def images(self, *, train: bool) -> LabelledImages:
-        """Return the training or the test images, normalized; the digits as they are."""
-        data = self.pixels(train=train)
-        return data.normalized(*MOMENTS[self.dataset]) if self.dataset in MOMENTS else data
-
-    def pixels(self, *, train: bool) -> LabelledImages:
-        """Return the training or the test images in [0, 1]."""
-        if self.dataset == "digits":
-            data = digits(train=train)
-        else:
-            data = image_set(self.dataset, train=train, data_dir=self.data_dir)
-        return data.first(self.train_images if train else self.test_images)
 
 
 def network(name: ModelName = "mlp", normalizer: NormalizerName = "batch_norm", **options: Any) -> nn.Module:
@@ -202,12 +169,6 @@ def normalizer_at(name: NormalizerName, *, epsilon: float) -> Normalizer:
 def sized_for(model: str, data: LabelledImages) -> LabelledImages:
     """Return the images in the size that a model is made for."""
     return data.resized(IMAGE_SIZES[model]) if model in IMAGE_SIZES else data
-
-
-def check_orders(data: LabelledImages, batch_size: int, **options: str) -> None:
-    """Raise ValueError if the data cannot fill the batches of some order, before any network is trained."""
-    for order in ORDERS.values():
-        order(data.labels, batch_size, np.random.default_rng(0), **options)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -11,18 +11,21 @@ from jax.sharding import Mesh
 from bnjax.devices import over_rows, row_mesh
 from bnjax.reporting.records import config_digest
 
+# The metadata of an option that no training depends on: runs that differ in it alone go on from the same checkpoints.
+BESIDE_TRAINING = {"beside_training": True}
+
 
 @dataclass(frozen=True)
 class Options:
     """The options of every experiment; each experiment's ``Config`` adds its own."""
 
-    output: Path | None = None
+    output: Path | None = field(default=None, metadata=BESIDE_TRAINING)
     """Folder for result.json, tables and figures; results/<name>/<time>-<config digest> if not given."""
     seed: int = 0
     """Seed of everything random."""
     smoke: bool = False
     """A run of seconds, compiled without optimization, at sizes that only show that everything works."""
-    preset: Literal["default", "paper"] = "default"
+    preset: Literal["default", "paper"] = field(default="default", metadata=BESIDE_TRAINING)
     """The sizes to begin with: of minutes on a laptop, or as published; options given beside it win."""
 
     devices: int = 1
@@ -38,16 +41,16 @@ class Options:
         Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and not negative, those
         `above_zero` not 0 either.
         """
-        for field in dataclasses.fields(self):
-            value, name = getattr(self, field.name), field.name.replace("_", "-")
-            if type(value) is int and not (least := self.least.get(field.name, 1)) <= value < 2**32:
+        for option in dataclasses.fields(self):
+            value, name = getattr(self, option.name), option.name.replace("_", "-")
+            if type(value) is int and not (least := self.least.get(option.name, 1)) <= value < 2**32:
                 limit = f"at least {least}" if value < least else "below 2**32"
                 raise ValueError(f"--{name} needs to be {limit}, got {value}")
             values = value if isinstance(value, tuple) else (value,)
             came, numbers = " ".join(map(str, values)), [number for number in values if isinstance(number, float)]
             if not all(0 <= number < float("inf") for number in numbers):
                 raise ValueError(f"--{name} needs to be finite and not negative, got {came}")
-            if field.name in self.above_zero and 0 in numbers:
+            if option.name in self.above_zero and 0 in numbers:
                 raise ValueError(f"--{name} needs to be positive, got {came}")
             if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
                 raise ValueError(f"--{name} needs at least one value and none twice, got {came}")
@@ -84,6 +87,6 @@ class Options:
         """Returns the folder of one training run in ``output``; the same options give the same, so that it resumes."""
         if self.output is None:
             return None
-        without = ("output", "data_dir", "preset")
-        options = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
+        beside = {option.name for option in dataclasses.fields(self) if "beside_training" in option.metadata}
+        options = {key: value for key, value in dataclasses.asdict(self).items() if key not in beside}
         return self.output / "runs" / config_digest(options) / name

@@ -18,7 +18,7 @@ from bnjax.derivatives.heads import LogitsHead, cross_entropy_head
 from bnjax.models import Normalization
 from bnjax.normalizers import Normalizer
 from experiments.common.averages import over_seeds
-from experiments.common.networks import ImageOptions
+from experiments.common.image_sets import ImageOptions
 
 
 @dataclass(frozen=True)

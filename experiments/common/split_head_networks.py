@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +25,17 @@ from bnjax.derivatives import cross_entropy_head, expand
 from bnjax.models import SplitHead
 from bnjax.normalizers import batch_norm
 from bnjax.training import Recipe, TrainState, require_resumable
-from experiments.common.networks import MODELS, ImageOptions, TrainingOptions, sized_for
+from experiments.common.image_sets import ImageOptions
+from experiments.common.networks import MODELS, TrainingOptions, sized_for
 from experiments.common.progress import training_bar
 
-SplitModelName = Literal[
-    "lenet_v1", "lenet_v2", "lenet_v3", "lenet_v4", "alexnet_v1", "alexnet_v2", "alexnet_v3", "alexnet_v4"
-]
-RecipeName = Literal["authors", "adam"]
-OPTIMIZERS = {"authors": optax.sgd(0.01), "adam": optax.adam(2e-3)}
+SPLIT_MODELS = tuple(f"{network}_v{version}" for network in ("lenet", "alexnet") for version in (1, 2, 3, 4))
+OPTIMIZER_OF = {"authors": optax.sgd(0.01), "adam": optax.adam(2e-3)}
+if TYPE_CHECKING:
+    SplitModelName = str
+    RecipeName = str
+else:  # On the command line, whatever the tables hold.
+    SplitModelName, RecipeName = Literal[SPLIT_MODELS], Literal[tuple(OPTIMIZER_OF)]
 # The authors take the Hessian at the output y = 0 of the affine phase, beside the unscaled Ŷ; the standardized
 # coordinates count the affine phase to the head.
 Coordinates = Literal["authors", "standardized"]
@@ -48,7 +51,7 @@ class SplitHeadOptions(ImageOptions, TrainingOptions):
 
     models: tuple[SplitModelName, ...] = ("lenet_v1", "lenet_v2", "lenet_v3", "lenet_v4")
     """The networks."""
-    recipes: tuple[RecipeName, ...] = ("authors", "adam")
+    recipes: tuple[RecipeName, ...] = tuple(OPTIMIZER_OF)
     """The authors' SGD of rate 0.01, and Adam of rate 0.002, which trains all four versions."""
     batch_size: int = 32
     """Rows of a training batch."""
@@ -67,9 +70,8 @@ class SplitHeadOptions(ImageOptions, TrainingOptions):
 
     def paper_sized(self) -> Self:
         """Return the published run: 10 epochs of MNIST, 4,690 steps; of a subset it takes more epochs."""
-        versions = tuple(f"{network}_v{version}" for network in ("lenet", "alexnet") for version in (1, 2, 3, 4))
-        published = dataclasses.replace(self, dataset="mnist", models=versions, recipes=("authors",), batch_size=128)
-        return dataclasses.replace(published, epochs=10, rows=128, repeats=100)
+        published = dataclasses.replace(self, dataset="mnist", models=SPLIT_MODELS, recipes=("authors",))
+        return dataclasses.replace(published, batch_size=128, epochs=10, rows=128, repeats=100)
 
 
 class TrainedNetwork(NamedTuple):
@@ -102,7 +104,7 @@ def trained_networks(
     """
     data = {name: (sized_for(name, train_data), sized_for(name, test_data)) for name in config.models}
     runs = [
-        (name, how, Recipe(MODELS[name](norm=batch_norm(), classes=train_data.classes), OPTIMIZERS[how]))
+        (name, how, Recipe(MODELS[name](norm=batch_norm(), classes=train_data.classes), OPTIMIZER_OF[how]))
         for name, how in product(config.models, config.recipes)
     ]
     options = {"batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed, "order": random_batches}

@@ -54,7 +54,7 @@ def test_the_shift_alone_brings_some_back_and_kills_none_of_the_first_layer(resu
 def test_where_nothing_was_lost_nothing_is_compared():
     config = collapse_recovery.Config(epochs=1, stretch=1, seeds=1)
     lost_nothing = collapse_recovery._compared(np.zeros(2, bool), np.zeros(2, bool))
-    rows = [{"normalizer": name, "seed": 0, "step": 1, **lost_nothing} for name in collapse_recovery.NORMALIZERS]
+    rows = [{"normalizer": name, "seed": 0, "step": 1, **lost_nothing} for name in collapse_recovery.COMPARED]
     for row in collapse_recovery._tests(rows, config):
         assert row["found"] == "not tested"
         assert row["reason"] == collapse_recovery.NONE_LOST

@@ -11,7 +11,7 @@ import pytest
 
 from bnjax.training import Recipe, initial_state
 from experiments.noisy_batch_norm import (
-    NORMALIZERS,
+    COMPARED,
     Config,
     _before_and_after_a_step,
     _changes,
@@ -63,7 +63,7 @@ def test_all_seeds_of_a_normalizer_run_one_program(tmp_path):
     before = compiled._cache_size()
     small = dataclasses.replace(CONFIG, epochs=1, stretch=1, seeds=2, train_images=64, test_images=8, output=tmp_path)
     run(small)
-    assert compiled._cache_size() - before == len(NORMALIZERS)
+    assert compiled._cache_size() - before == len(COMPARED)
 
 
 def test_quantiles_that_fall_are_a_failure():
