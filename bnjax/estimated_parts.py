@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bnjax.derivatives.terms import TERM_PARTS, Terms
+from bnjax.derivatives.terms import PARTS, SECOND_ORDER, TERM_PARTS, Terms
 from bnjax.derivatives.transport import pull_back
 from bnjax.normalizers.moments import statistics_dtype
 from bnjax.parts import Part
@@ -19,7 +19,7 @@ from bnjax.problem import Problem
 
 CONFIDENCE = 0.95
 # The parts of `TERM_PARTS` that are estimated.
-ESTIMATED = slice(TERM_PARTS.index(("diagonal", "total")), TERM_PARTS.index(("off_diagonal", "individual")) + 1)
+ESTIMATED = slice(TERM_PARTS.index((SECOND_ORDER[0], PARTS[0])), TERM_PARTS.index((SECOND_ORDER[-1], PARTS[-1])) + 1)
 # What a sample of each consists of: the diagonal's own, of the total and of the shared part, and the whole of second
 # order, likewise. The off-diagonal is the whole less the diagonal.
 MADE_OF = (
@@ -105,8 +105,7 @@ def _fields(split: Terms) -> Float[Array, "fields n ..."]:
     """
     assert split.diagonal_samples is not None
     second = [
-        sum(split.gradients[TERM_PARTS.index((term, part))] for term in ("diagonal", "off_diagonal"))
-        for part in ("total", "shared")
+        sum(split.gradients[TERM_PARTS.index((term, part))] for term in SECOND_ORDER) for part in ("total", "shared")
     ]
     samples = split.diagonal_samples
     return jnp.concatenate([samples.reshape(-1, *samples.shape[2:]), jnp.stack(second)])

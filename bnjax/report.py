@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import jax
 from jaxtyping import Array, Float
 
-from bnjax.derivatives.terms import TERMS
+from bnjax.derivatives.terms import REMAINDER, SECOND_ORDER, TERMS
 from bnjax.parts import SplitPart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ESTIMATED_TERMS = ("diagonal", "off_diagonal")
 NOTHING_ARRIVES = (
     "no gradient at the normalizer's output: its scale, or one behind it, may be 0, as where a residual "
     "network starts; train first"
@@ -104,19 +103,19 @@ class BlockingReport:
         )
 
     def _mark(self, term: str) -> dict[str, bool]:
-        return {} if self.estimated_from is None else {"estimated": term in ESTIMATED_TERMS}
+        return {} if self.estimated_from is None else {"estimated": term in SECOND_ORDER}
 
     def _estimate(self) -> str:
         """Say what is not exact."""
         if self.estimated_from is None:
             return ""
         return (
-            f"; {' and '.join(ESTIMATED_TERMS)}, their values and gradients too, estimated from {self.estimated_from} "
+            f"; {' and '.join(SECOND_ORDER)}, their values and gradients too, estimated from {self.estimated_from} "
             "products with the Hessian of each row; 95 % confidence intervals reach below and above their survivals"
         )
 
     def _is_remainder_alone(self) -> bool:
-        return [name for name, part in self.terms.items() if not math.isnan(float(part.survival))] == ["remainder"]
+        return [name for name, part in self.terms.items() if not math.isnan(float(part.survival))] == [REMAINDER]
 
     def plot(self) -> "Figure":
         """Return bars of each part's survival, a matplotlib figure."""

@@ -14,7 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import bnjax
 from bnjax import Probes
-from bnjax.derivatives import TERM_PARTS, TERMS, terms
+from bnjax.derivatives import SECOND_ORDER, TERM_PARTS, TERMS, terms
 from bnjax.estimated_parts import with_intervals
 from bnjax.normalizers import batch_norm
 from bnjax.parts import TOO_FEW_PRODUCTS, carry_back
@@ -25,7 +25,7 @@ from tests.test_blocking import assert_adds_up, parts_of
 
 DRAWS, PRODUCTS = 500, 16
 KEY = jax.random.key(0)
-SECOND_ORDER = [key for key in TERM_PARTS if key[0] in ("diagonal", "off_diagonal")]
+ESTIMATED = [key for key in TERM_PARTS if key[0] in SECOND_ORDER]
 _DRAWN = np.random.default_rng(2)
 WIDE, LAST = jnp.asarray(_DRAWN.normal(size=(12, 5))), jnp.asarray(_DRAWN.normal(size=(5, 3)))
 
@@ -57,7 +57,7 @@ def drawn():
     return jax.jit(jax.vmap(lambda key: parts(Probes(PRODUCTS, key))))(jax.random.split(KEY, DRAWS))
 
 
-@pytest.mark.parametrize("key", SECOND_ORDER, ids="-".join)
+@pytest.mark.parametrize("key", ESTIMATED, ids="-".join)
 def test_an_interval_holds_the_exact_survival_as_often_as_it_says(exact, drawn, key):
     index = TERM_PARTS.index(key)
     low, high = jnp.moveaxis(drawn.survival_interval[:, index], -1, 0)
@@ -71,7 +71,7 @@ def test_an_interval_holds_the_exact_survival_as_often_as_it_says(exact, drawn, 
 
 def test_of_three_products_the_interval_is_as_wide_as_student_says(exact):
     drawn = jax.jit(jax.vmap(lambda key: parts(Probes(3, key))))(jax.random.split(KEY, DRAWS))
-    for key in (("diagonal", "total"), ("off_diagonal", "total")):
+    for key in ((term, "total") for term in SECOND_ORDER):
         index = TERM_PARTS.index(key)
         low, high = jnp.moveaxis(drawn.survival_interval[:, index], -1, 0)
         covered = jnp.mean((low <= exact.survival[index]) & (exact.survival[index] <= high))
@@ -134,8 +134,7 @@ def test_the_terms_add_up_to_the_actual_gradient_from_any_number_of_products(rep
     whole = bnjax.blocking(HEADS["tanh"], batch_norm(epsilon=0.0), features(ROWS), labels(6))
     for part in ("total", "shared", "individual"):
         found, expected = (
-            sum(parts_of(one)[term, part].input_gradient for term in ("diagonal", "off_diagonal"))
-            for one in (report, whole)
+            sum(parts_of(one)[term, part].input_gradient for term in SECOND_ORDER) for one in (report, whole)
         )
         assert_close(found, expected, order=2, scale=10.0)
 
@@ -177,11 +176,11 @@ def test_a_report_names_its_estimates_and_their_intervals(report):
     assert plain["estimated_from"] == 3
     for row in plain["table"]:
         if row["survival_low"] is not None and row["survival"] is not None:
-            assert row["term"] in ("diagonal", "off_diagonal")
+            assert row["term"] in SECOND_ORDER
             assert row["survival_low"] <= row["survival"] <= row["survival_high"]
         if row["reason"] == TOO_FEW_PRODUCTS:
             assert (row["survival"], row["survival_low"], row["survival_high"]) == (None, 0, None)
-        assert row["estimated"] == (row["term"] in ("diagonal", "off_diagonal"))
+        assert row["estimated"] == (row["term"] in SECOND_ORDER)
     assert any(row["reason"] == TOO_FEW_PRODUCTS for row in plain["table"])
     named = "diagonal and off_diagonal, their values and gradients too, estimated from 3 products"
     assert named in " ".join(str(report).split())

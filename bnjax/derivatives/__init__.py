@@ -6,11 +6,13 @@ from bnjax.derivatives.heads import LogitsHead, cross_entropy_head, logits_head
 from bnjax.derivatives.low_rank import LowRankHessian, low_rank_hessian
 from bnjax.derivatives.orders import order_gradients, taylor_coefficients
 from bnjax.derivatives.piecewise_linear import is_piecewise_linear
-from bnjax.derivatives.terms import PARTS, TERM_PARTS, TERMS, RowHeads, Terms, terms
+from bnjax.derivatives.terms import PARTS, REMAINDER, SECOND_ORDER, TERM_PARTS, TERMS, RowHeads, Terms, terms
 from bnjax.derivatives.transport import HessianOperator, pull_back, pulled_back
 
 __all__ = [
     "PARTS",
+    "REMAINDER",
+    "SECOND_ORDER",
     "TERMS",
     "TERM_PARTS",
     "ColumnHessian",

@@ -20,10 +20,12 @@ from bnjax.derivatives.heads import LogitsHead, behind_affine
 from bnjax.derivatives.low_rank import LowRankHessian, mean_product
 from bnjax.derivatives.norms import norms
 
-TERMS = ("gradient", "diagonal", "off_diagonal", "remainder")
+SECOND_ORDER = ("diagonal", "off_diagonal")
+REMAINDER = "remainder"
+TERMS = ("gradient", *SECOND_ORDER, REMAINDER)
 PARTS = ("total", "shared", "individual")
 # In this order the parts are stacked; the remainder has no coefficients that rows could share.
-TERM_PARTS = (*((term, part) for term in TERMS[:-1] for part in PARTS), ("remainder", "total"))
+TERM_PARTS = (*((term, part) for term in TERMS if term != REMAINDER for part in PARTS), (REMAINDER, "total"))
 
 
 class RowHeads(NamedTuple):
