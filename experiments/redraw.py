@@ -13,6 +13,7 @@ import tyro
 
 from bnjax.reporting.records import RESULT_FILE, read_record
 from experiments.claims.claim import with_claims
+from experiments.common.earlier_records import require_todays_terms
 from experiments.common.folder import draw, write_tables
 from experiments.common.pipes import while_somebody_reads
 from experiments.common.question import ROOMS
@@ -42,6 +43,7 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
     figures, claims = (getattr(module, name, None) for name in ("figures", "claims"))
     output = output or directory
     try:
+        require_todays_terms(record)
         record = with_claims(record, claims)
         return [*write_tables(output, record), *draw(output, record, figures)]
     except (LookupError, AttributeError, TypeError) as error:

@@ -25,6 +25,7 @@ from bnjax.reporting.files import write_text
 from bnjax.reporting.records import Record, default_directory
 from bnjax.reporting.tables import format_table
 from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper, with_claims
+from experiments.common.earlier_records import require_todays_terms
 from experiments.common.folder import PAGE_FILE, reserved
 from experiments.common.parts import command_without_places, recorded_parts, run_parts
 from experiments.common.pipes import while_somebody_reads
@@ -149,6 +150,7 @@ def reproduce(config: Config, output: Path) -> list[Experiment]:
 def _with_todays_claims(name: str, record: Record) -> Record:
     """Returns a record with its claims told by today's rules, or as they were kept if these can't read it."""
     try:
+        require_todays_terms(record)
         return with_claims(record, getattr(import_module(f"experiments.{name}"), "claims", None))
     except (ImportError, LookupError, AttributeError, TypeError):
         return record

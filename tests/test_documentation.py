@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import jax
@@ -11,6 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "how-to").glob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- not run: .+ -->\n)?^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+
+PRINTING = re.compile(r"^```python\n(?P<code>[^`]*)^```\n\n```text\n(?P<printed>[^`]*)^```$", re.MULTILINE)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+# Whatever is below it is rounding of float64, and another on every machine.
+ROUNDING = 1e-12
 
 
 def blocks(page: Path) -> list[str]:
@@ -33,6 +39,39 @@ def test_blocks_run_as_they_are_pasted(page, tmp_path, monkeypatch):
     names = {"__name__": page.stem}
     for number, code in enumerate(blocks(page), start=1):
         exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+
+
+def says_the_same(printed: str, shown: str) -> bool:
+    """Whether two texts differ in spaces, in a unit of a number's last digit, or in rounding alone."""
+    texts = {re.sub(r"[─\s]+", " ", NUMBER.sub("#", text)) for text in (printed, shown)}
+    numbers = zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=False)
+    units = ((one, other, 10.0 ** int(Decimal(other).as_tuple().exponent)) for one, other in numbers)
+    return len(texts) == 1 and all(
+        abs(float(one) - float(other)) <= max(1.01 * unit, ROUNDING) for one, other, unit in units
+    )
+
+
+@pytest.mark.parametrize(
+    ("printed", "same"),
+    [
+        ("term  0.977  3.1e-16", True),
+        ("term 0.978 -2e-15", True),
+        ("term 0.979 3.0e-16", False),
+        ("term 0.977 3.0e-03", False),
+        ("part 0.977 3.0e-16", False),
+        ("term 0.977", False),
+    ],
+)
+def test_texts_are_told_apart_by_words_and_by_numbers_above_rounding(printed, same):
+    assert says_the_same(printed, "term 0.977 3.0e-16") == same
+
+
+@pytest.mark.usefixtures("settings_of_a_reader")
+def test_the_example_of_the_readme_prints_what_is_shown_below_it(capsys):
+    (example,) = PRINTING.finditer((ROOT / "README.md").read_text(encoding="utf-8"))
+    exec(compile(example["code"], "README.md", "exec"), {"__name__": "readme"})
+    printed = capsys.readouterr().out
+    assert says_the_same(printed, example["printed"]), printed
 
 
 @pytest.mark.parametrize("page", ["contributing.md", "how-to/add-a-normalizer.md", "how-to/add-an-experiment.md"])

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from textwrap import wrap
 from typing import Any
@@ -69,6 +70,16 @@ def format_table(
     lines = [line.rstrip() for line in text.getvalue().rstrip("\n").splitlines()]
     note_width = max(80, *map(len, lines)) if lines else 80
     return "\n".join([*wrap(title or "", note_width), *lines, *wrap(caption or "", note_width)])
+
+
+def counted(words: Iterable[str]) -> str:
+    """Returns how often each word comes, in the order of first appearance.
+
+    Example:
+        >>> counted(["partly", "reproduced", "partly"])
+        '2 partly, 1 reproduced'
+    """
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).items())
 
 
 def format_value(value: Any) -> str:

@@ -7,6 +7,7 @@ import jax
 import orbax.checkpoint as orbax
 from orbax.checkpoint import checkpoint_managers as managers
 
+from bnjax.reporting.errors import said
 from bnjax.training.state import TrainState, digest
 
 History = list[dict[str, Any]]
@@ -54,7 +55,7 @@ class Checkpoints:
             self._manager.save(epoch, args=items, metrics=history[-1], force=True)
         except (OSError, ValueError) as error:
             raise OSError(
-                f"epoch {epoch} can't be kept in {self._directory}: {_said(error)}; make room and run it again in the "
+                f"epoch {epoch} can't be kept in {self._directory}: {said(error)}; make room and run it again in the "
                 "same folder: it goes on from the epoch before"
             ) from error
 
@@ -87,11 +88,6 @@ class Checkpoints:
 
 def _damaged(folder: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"the checkpoint {folder} is damaged ({_said(error)}); remove it to go on from an earlier one, or all of "
+        f"the checkpoint {folder} is damaged ({said(error)}); remove it to go on from an earlier one, or all of "
         f"{folder.parent} to train anew"
     )
-
-
-def _said(error: Exception) -> str:
-    """Return the class of an error and the first line of what it says; the libraries say many."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from bnjax.reporting.records import Record, column_names
-from bnjax.reporting.tables import format_value
+from bnjax.reporting.tables import counted, format_value
 from experiments.claims.claim import PAPERS, Paper, Verdict
 from experiments.common.folder import PAGE_FILE
 from experiments.common.question import question_of
@@ -72,14 +72,13 @@ def experiment_rows(experiments: Iterable[Experiment]) -> list[Row]:
     rows = []
     for experiment in experiments:
         origin = experiment.record.provenance if experiment.record else {}
-        found = Counter(claim["verdict"] for claim in experiment.claims)
         rows.append(
             {
                 "command": experiment.command,
                 "question": experiment.question,
                 "seconds": round(origin["wall_time_s"]) if origin else None,
                 "checks": "; ".join(experiment.failures) or ("hold" if origin else NOT_RUN),
-                "claims": ", ".join(f"{count} {verdict}" for verdict, count in found.items()),
+                "claims": counted(claim["verdict"] for claim in experiment.claims),
                 "date": origin["started"][:10] if origin else "",
                 "hardware": _hardware(origin["device"]) if origin else "",
             }

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bnjax.reporting.errors import first_line
+
 # What code of the user's own calls; its errors are those of the line that called it.
 LIBRARIES = {"jax", "jaxlib", "flax", "optax", "numpy", *sys.stdlib_module_names}
 PROJECT = {"bnjax", "experiments", "__main__"}
@@ -17,11 +19,6 @@ TYPED = {
     "statistics='held'": "--statistics held",
     "expansion_point": "--expansion-point",
 }
-
-
-def said(error: BaseException) -> str:
-    """Return an error's class and the first line of what it says."""
-    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def as_typed(message: str) -> str:
@@ -48,13 +45,8 @@ def placed() -> Iterator[None]:
         place = _own_place(error)
         if not place:
             raise
-        text = str(error) if error.__cause__ else f"the model or its loss failed: {_first_line(error)}"
+        text = str(error) if error.__cause__ else f"the model or its loss failed: {first_line(error)}"
         raise ValueError(f"{text} ({place})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    """Return the first line of what an error says; JAX goes on for many."""
-    return str(error).strip().partition("\n")[0]
 
 
 def _own_place(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from flax.serialization import msgpack_restore
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
-from experiments.own.errors import said
+from bnjax.reporting.errors import said
 
 
 class Rows(NamedTuple):

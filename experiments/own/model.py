@@ -21,7 +21,7 @@ from jaxtyping import Array
 from bnjax.models.given import explained
 from bnjax.models.interception import Around, apply_around
 from bnjax.models.recognition import NORMALIZATIONS
-from experiments.own.errors import said
+from bnjax.reporting.errors import said
 
 
 def squared(output: Array, target: Array) -> Array:

@@ -50,3 +50,15 @@ def test_redrawing_an_empty_folder_says_what_is_missing(tmp_path: Path, capsys):
     with pytest.raises(SystemExit, match="2"):
         redraw.main(tmp_path)
     assert "no result.json" in capsys.readouterr().err
+
+
+def test_redrawing_refuses_a_term_by_another_name_than_todays(tmp_path: Path, capsys):
+    rows = [{"term": term, "part": "total", "survival": 1.0} for term in ("gradient", "curvature")]
+    entries = {"experiment": "experiments.audit", "config": {"smoke": True}, "git_commit": "abc", "results": {}}
+    (tmp_path / "result.json").write_text(json.dumps(entries | {"results": {"table": rows}}))
+    with pytest.raises(SystemExit, match="2"):
+        redraw.main(tmp_path)
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert "the terms are gradient, diagonal, off_diagonal, remainder, and it has curvature" in complaint
+    assert complaint.endswith("run it again, or draw it with the version that wrote it, commit abc")
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

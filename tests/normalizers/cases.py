@@ -30,14 +30,14 @@ from bnjax.normalizers import (
 
 Factory = Callable[..., Normalizer]
 
+# The p of every ℓp normalization.
+P_OF = {"l1": 1, "l2": 2, "linf": math.inf}
 # Statistics over the batch, kept from call to call.
 OVER_BATCH: dict[str, Factory] = {
     "batch": batch_norm,
     "detached": detached_batch_norm,
     "ghost": partial(ghost_batch_norm, ghost_size=3),
-    "l1": partial(lp_norm, p=1),
-    "l2": partial(lp_norm, p=2),
-    "linf": partial(lp_norm, p=math.inf),
+    **{name: partial(lp_norm, p=p) for name, p in P_OF.items()},
     "noisy": noisy_batch_norm,
     "post_shifted": post_shifted_batch_norm,
     "renorm": batch_renorm,

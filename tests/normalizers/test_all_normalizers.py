@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bnjax import normalizers
 from bnjax.normalizers import batch_norm, group_norm, lp_norm, noisy_batch_norm
 from tests.comparison import assert_close
 from tests.normalizers.cases import (
@@ -16,6 +17,7 @@ from tests.normalizers.cases import (
     NORMALIZERS,
     OVER_BATCH,
     OVER_ROW,
+    P_OF,
     ROWS,
     WITH_EPSILON,
     compiled,
@@ -34,6 +36,11 @@ with_shape = pytest.mark.parametrize(
         if (name, kind) != ("instance", "rows")
     ],
 )
+
+
+def test_every_normalizer_of_the_library_is_among_them():
+    public = {name for name in normalizers.__all__ if name.islower()} - {"build_normalizer"}
+    assert {getattr(factory, "func", factory).__name__ for factory in NORMALIZERS.values()} == public
 
 
 @every
@@ -165,7 +172,8 @@ def test_running_mode_uses_the_running_statistics_and_keeps_them(name):
     x, normalizer = features(), NORMALIZERS[name](epsilon=0.25)
     params, stats = (drawn_like(state, seed=seed) for seed, state in enumerate(normalizer.init(x)))
     mean, spread = (stats[entry] for entry in sorted(stats))
-    scale = spread + 0.25 if name in ("l1", "linf") else (spread + 0.25) ** 0.5
+    is_variance = P_OF.get(name, 2) == 2
+    scale = (spread + 0.25) ** 0.5 if is_variance else spread + 0.25
     shift = 0.1 if name == "post_shifted" else 0.0
     expected = params["scale"] * (x - mean) / scale + params["bias"] + shift
     y, after = normalizer.apply(params, stats, x, mode="running")

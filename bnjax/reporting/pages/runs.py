@@ -1,6 +1,5 @@
 """Which runs are there, and how do two of them differ? A list of runs, two of which are set side by side."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from bnjax.reporting.pages.elements import ROWS_SHOWN, Choice, Link, Table
 from bnjax.reporting.pages.page import render
 from bnjax.reporting.pages.run import entries, time_of
 from bnjax.reporting.records import Record, Row, column_names, tables_of
-from bnjax.reporting.tables import format_value
+from bnjax.reporting.tables import counted, format_value
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ def _found(results: Mapping[str, Any]) -> str:
         >>> _found({"claims": [{"verdict": "partly"}, {"verdict": "partly"}], "failures": ["loss"]})
         '2 partly; ✗ 1 check failed'
     """
-    verdicts = Counter(row["verdict"] for row in tables_of(results).get("claims", ()))
-    found = [", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())] if verdicts else []
+    claims = tables_of(results).get("claims", ())
+    found = [counted(row["verdict"] for row in claims)] if claims else []
     failures = results.get("failures")
     if failures:
         found.append(f"✗ {len(failures)} check{'s' if len(failures) > 1 else ''} failed")
