@@ -29,7 +29,7 @@ from experiments.common.image_sets import ImageOptions
 from experiments.common.networks import MODELS, TrainingOptions, sized_for
 from experiments.common.progress import training_bar
 
-SPLIT_MODELS = tuple(f"{network}_v{version}" for network in ("lenet", "alexnet") for version in (1, 2, 3, 4))
+SPLIT_MODELS = tuple(name for name in MODELS if name.startswith(("lenet", "alexnet")))
 OPTIMIZER_OF = {"authors": optax.sgd(0.01), "adam": optax.adam(2e-3)}
 if TYPE_CHECKING:
     SplitModelName = str
