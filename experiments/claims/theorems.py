@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from bnjax.reporting.tables import format_value
-from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim, Paper, verdict
+from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, SECTION_UNKNOWN, Claim, Paper, verdict
 
 
 class Theorem(NamedTuple):
@@ -31,14 +31,14 @@ THEOREMS = (
         "The first-order term that all rows share is constant behind the standardization, and has no derivatives.",
         ("T1",),
     ),
-    Theorem(BLINDNESS, "abstract", "So is the diagonal of the second-order term, at ε = 0.", ("T2",)),
+    Theorem(BLINDNESS, SECTION_UNKNOWN, "So is the diagonal of the second-order term, at ε = 0.", ("T2",)),
     Theorem(
         BLINDNESS,
-        "off-diagonal term",
+        SECTION_UNKNOWN,
         "Of the off-diagonal second-order term, at a feature, only what is not linear in that feature gets back.",
         ("T3",),
     ),
-    Theorem(BLINDNESS, "polynomial loss", "Powers of a feature above the second get back.", ("T4",)),
+    Theorem(BLINDNESS, SECTION_UNKNOWN, "Powers of a feature above the second get back.", ("T4",)),
     Theorem(
         BLINDNESS,
         "abstract",
@@ -73,8 +73,8 @@ THEOREMS = (
     ),
     Theorem(
         OPTIMIZATION,
-        "theorem C.1, for isometric inputs only",
-        "The curvature along the weights' gradient is that of theorem 4.2 times λ⁴.",
+        "theorem C.1 (its wording is not known to us)",
+        "For isometric inputs the curvature along the weights' gradient is that of theorem 4.2 times λ⁴.",
         ("S4 curvature",),
     ),
     Theorem(
