@@ -174,7 +174,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
             place="abstract",
             claim=sentence,
             ours=f"{_told(rows)}{beside}",
-            n=f"{config['seeds']} seeds, each a batch of {config['rows']} Gaussian rows and a head of its own, with one "
+            n=f"{config['seeds']} seeds, each a batch of {config['rows']} Gaussian rows and a head of its own; one "
             f"filter at {len(rows)} bias{'es' * (len(rows) > 1)}",
             verdict=verdict(map(holds, rows), samples=config["seeds"]),
         )
