@@ -68,9 +68,9 @@ class Claim:
             "paper": f"arXiv {self.paper}",
             "place": self.place,
             "claim": self.claim,
+            "verdict": self.verdict,
             "ours": self.ours,
             "n": self.n,
-            "verdict": self.verdict,
         }
 
 
