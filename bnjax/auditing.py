@@ -41,7 +41,7 @@ def audit(
     /,
     *row_arguments: Any,
     loss: Callable[..., Array],
-    layer: str,
+    layer: str = "",
     apply_kwargs: Mapping[str, Any] | None = None,
     rngs: Any = None,
     statistics: Literal["held", "joint"] = "held",
@@ -85,8 +85,8 @@ def audit(
         inputs: the model's argument, an array with one entry a row, or a tuple of its arguments.
         *row_arguments: further arguments of the loss, with one entry a row.
         loss: `loss(output_row, *row_arguments_i) -> scalar`, of one row of what the model returns.
-        layer: the path of the normalizer, such as `"block2/bn1"`, of an nnx model `"blocks/1/bn1"`; a wrong one lists
-            the right ones.
+        layer: the path of the normalizer, such as `"block2/bn1"`, of an nnx model `"blocks/1/bn1"`; a wrong one, or
+            none, lists the right ones.
         apply_kwargs: what else the model is called with, such as `{"train": True}`; hashable.
         rngs: its keys, such as `{"dropout": key}`; an nnx model has its own.
         statistics: "held" or "joint", see above.

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from bnjax.training import Recipe
-from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
 from experiments.common.averages import SIGNIFICANT, over_seeds, paired_difference
 from experiments.common.command import main
 from experiments.common.measured_layers import EPSILON, PRECISIONS, measured_layers
@@ -119,7 +119,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     if blocked:
         in_practice = Claim(
             paper=BLINDNESS,
-            place="abstract; beyond it, layer by layer",
+            place=OWN_QUESTION,
             claim="Batch normalization blocks a gradient's mean and its part along ŷ as networks are trained, in "
             "float32 with ε = 1e-5.",
             ours=f"survival at most {max(blocked):.1e}, at any normalizer, on random rows and on one class",
@@ -133,7 +133,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
         last = {row["batch"]: with_spread(row["blocked_share"], row["blocked_share_std"]) for row in practice}
         where_alike = Claim(
             paper=BLINDNESS,
-            place="abstract",
+            place=OWN_QUESTION,
             claim="Where the rows of a batch have a loss alike (one class) batch normalization blocks more of the "
             "gradient than on random rows.",
             ours=f"shown at {sum(more)} of {len(more)} normalizers (paired tests, p < 0.05 of all together); at the "

@@ -28,7 +28,7 @@ from jaxtyping import Array
 import bnjax
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState, evaluate
-from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict
 from experiments.common.averages import over_seeds
 from experiments.common.command import main
 from experiments.common.networks import MODELS, DataOptions, NormalizerName
@@ -183,7 +183,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
             paper=BLINDNESS,
-            place="abstract; beyond it, over training",
+            place=OWN_QUESTION,
             claim="Batch normalization blocks the first order and the diagonal of the second at any time of training.",
             ours=f"survival at most {max(first):.1e} (first order, shared by all rows) and {max(diagonal):.1e} "
             "(diagonal of the second, with ε = 1e-5)",

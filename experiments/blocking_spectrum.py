@@ -35,7 +35,7 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.progress import progress
 from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches, over_networks
@@ -136,7 +136,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     if higher:
         text = "In a trained network too, orders from the third on get back through batch normalization."
         through = [row["survival"] > BLOCKED for row in higher]
-        found.append(claim("polynomial loss; beyond it, in a network", text, higher, through))
+        found.append(claim(OWN_QUESTION, text, higher, through))
     return found
 
 

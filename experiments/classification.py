@@ -25,7 +25,7 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.training import Recipe, Trained
-from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds, p_of, paired_difference
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, NormalizerName
@@ -157,12 +157,12 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
         return []
     sayings = {
         "test_accuracy": (
-            "classification on batches of one class",
+            SECTION_UNKNOWN,
             "Batches of one class cost a network with batch normalization more accuracy than one with layer "
             "normalization or none.",
         ),
         "neighbour_accuracy": (
-            "abstract; t-SNE of the features",
+            "abstract",
             "Where all rows of a batch have a loss alike, batch normalization harms the features that are learned.",
         ),
     }

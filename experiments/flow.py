@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from bnjax.data import LabelledImages
 from bnjax.models.flow import RealNVP, bits_per_dimension, dequantized
 from bnjax.training import TrainState
-from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds, p_of, paired_difference
 from experiments.common.command import main
 from experiments.common.flow_training import SAMPLES, Config, flow_of, recipe_of, trained_flow
@@ -147,7 +147,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
             paper=BLINDNESS,
-            place="flow on two classes of images",
+            place=SECTION_UNKNOWN,
             claim="With batch normalization a flow gives what lies between two classes the likelihood of real images, "
             "with layer normalization it does not.",
             ours="log-likelihood of real images less that of mixtures, nats per dimension: "

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from bnjax.data import random_batches
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState
-from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds
 from experiments.common.command import main
 from experiments.common.networks import MODELS, DataOptions, NormalizerName, normalizer_at
@@ -158,7 +158,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
             paper=BLINDNESS,
-            place="four losses",
+            place=SECTION_UNKNOWN,
             claim="A linear or a diagonal quadratic loss, added at the output of batch normalization, leaves the "
             "gradient below as it is; an off-diagonal quadratic one changes it.",
             ours=f"relative change at most {largest:.1e} (linear, diagonal); "

@@ -111,7 +111,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
             paper=BLINDNESS,
-            place="abstract; frozen statistics",
+            place="abstract",
             claim="The statistics of the batch are the cause: with them a quadratic loss moves no weight below, with "
             "statistics held constant it does.",
             ours=f"weights moved, of their length: {', '.join(moved)}",

@@ -19,7 +19,7 @@ import numpy as np
 import bnjax
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
 from bnjax.reporting.tables import format_value
-from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches, over_networks
 from experiments.common.threads import call_in_threads
@@ -123,7 +123,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     found = [
         Claim(
             paper=BLINDNESS,
-            place="abstract",
+            place="abstract" if row["term"] == "gradient" else SECTION_UNKNOWN,
             claim=f"On batches of one class batch normalization blocks the {BLOCKED_TERMS[row['term']]} of the loss.",
             ours=f"survival {_survival(row)}",
             n=_sample(row, results, config),
@@ -134,7 +134,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     if behind_layer:
         alternative = Claim(
             paper=BLINDNESS,
-            place="layer normalization as the alternative",
+            place=SECTION_UNKNOWN,
             claim="Layer normalization blocks neither of these two terms.",
             ours=", ".join(f"{BLOCKED_TERMS[row['term']]}: survival {_survival(row)}" for row in behind_layer),
             n=_sample(behind_layer[0], results, config),

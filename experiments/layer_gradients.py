@@ -24,7 +24,7 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.measurements import layer_names
 from bnjax.training import Recipe, TrainState, mean_loss
-from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, NormalizerName
 from experiments.common.orders import COMPARED_ORDERS, check_orders
@@ -99,7 +99,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
             paper=BLINDNESS,
-            place="gradients of the layers",
+            place=SECTION_UNKNOWN,
             claim="What a batch of one class adds to the gradient of the last layer reaches the first one less through "
             "batch normalization than through layer normalization or none.",
             ours="squared gradient on rows of one class, as a multiple of that on random rows, in the last and the "

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bnjax.normalizers import Normalizer
-from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
 from experiments.common.command import main
 from experiments.common.networks import NormalizerName, normalizer_at
 from experiments.common.split_head_networks import (
@@ -177,7 +177,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
             paper=BLINDNESS,
-            place="linear part of the off-diagonal term",
+            place=SECTION_UNKNOWN,
             claim="Of the off-diagonal term the part made of Ŷ_linear has no gradient below batch normalization.",
             ours=f"at most {max(row['ratio'] for row in rows):.1e} of what a mere division would let through, of any "
             "feature",

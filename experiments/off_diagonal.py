@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.split_head_networks import (
     Coordinates,
@@ -157,7 +157,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
         )
         size = Claim(
             paper=BLINDNESS,
-            place="off-diagonal term, by feature",
+            place=SECTION_UNKNOWN,
             claim="The part of the off-diagonal term that is blocked, made of Ŷ_linear, is of the size of the part "
             "that gets through, made of Ŷ_none.",
             ours=f"shares of the whole, Ŷ_linear and Ŷ_none: {'; '.join(pairs)}",

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array
 
 from bnjax.normalizers import batch_norm
-from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
 from experiments.common.command import main
 from experiments.common.options import Options
 from experiments.common.progress import progress
@@ -127,7 +127,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     return [
         Claim(
             paper=BLINDNESS,
-            place="polynomial loss",
+            place=SECTION_UNKNOWN,
             claim="Powers 0, 1 and 2 of the normalized feature do not change the gradient below, those from 3 on do.",
             ours=f"relative change at most {blocked:.1e} (0 to 2); {passing['mean']:.2f} ± {passing['std']:.2f} (3)",
             n=f"{config['networks']} networks × {config['draws']} draws, up to powers 4 and 8, float64 and float32",

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -27,7 +28,18 @@ from experiments.common.threads import call_in_threads
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = ("theorem", "claim", "form", "dtype", "cases", "worst_error", "bound", "holds", "violated_share")
+COLUMNS = (
+    "theorem",
+    "claim",
+    "form",
+    "dtype",
+    "cases",
+    "applies_share",
+    "worst_error",
+    "bound",
+    "holds",
+    "violated_share",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,16 @@ def run(config: Config) -> dict[str, Any]:
         table.append(_row(statement, dtype, trials))
         if statement.form == "printed" and table[-1]["violated_share"]:
             counterexamples.append(_counterexample(statement, dtype, trials))
-    return {"table": table, "counterexamples": counterexamples, "shapes": [list(shape) for shape in shapes]}
+    notes = [
+        "applies_share: of the features, those at which the statement's hypothesis holds; only these are compared.",
+        "worst_error is relative to the size of the numbers that both sides are sums of; rounding allows bound.",
+    ]
+    return {
+        "table": table,
+        "counterexamples": counterexamples,
+        "shapes": [list(shape) for shape in shapes],
+        "notes": notes,
+    }
 
 
 def failures(results: dict[str, Any]) -> list[str]:
@@ -127,12 +148,13 @@ def _try(statement: Statement, cases: Case) -> dict[str, Any]:
 
     @jax.jit
     @jax.vmap
-    def check(case: Case) -> tuple[Array, Array]:
+    def check(case: Case) -> tuple[Array, Array, Array]:
         comparison = statement.check(statement.normalizer, case)
-        return comparison.error() if statement.relation == "=" else comparison.excess(), comparison.bound
+        error = comparison.error() if statement.relation == "=" else comparison.excess()
+        return error, comparison.bound, jnp.mean(comparison.applies)
 
-    error, bound = map(np.asarray, check(cases))
-    return {"cases": cases, "error": error, "bound": np.broadcast_to(bound, error.shape)}
+    error, bound, applies = map(np.asarray, check(cases))
+    return {"cases": cases, "error": error, "bound": np.broadcast_to(bound, error.shape), "applies": applies}
 
 
 def _row(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
@@ -149,6 +171,7 @@ def _row(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict
         "form": statement.form,
         "dtype": dtype,
         "cases": len(error),
+        "applies_share": float(np.mean(np.concatenate([trial["applies"] for trial in trials]))),
         "worst_error": float(error[worst]),
         "bound": float(bound[worst]),
         "holds": not violated.any() if derived else None,

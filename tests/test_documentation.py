@@ -74,6 +74,17 @@ def test_the_example_of_the_readme_prints_what_is_shown_below_it(capsys):
     assert says_the_same(printed, example["printed"]), printed
 
 
+def counts_of_claims(page: Path) -> dict[str, list[int]]:
+    """How many claims of each paper have which verdict, by the rows of a page that begin with its number."""
+    row = re.compile(r"^\| \[?arXiv ([\d.]+)(?:\]\(.*?\))? \|((?: \d+ \|){4})", re.MULTILINE)
+    return {paper: [*map(int, re.findall(r"\d+", counts))] for paper, counts in row.findall(page.read_text("utf-8"))}
+
+
+def test_the_readme_counts_the_claims_as_the_results_do():
+    assert len(counts_of_claims(ROOT / "docs" / "results.md")) == 3
+    assert counts_of_claims(ROOT / "README.md") == counts_of_claims(ROOT / "docs" / "results.md")
+
+
 @pytest.mark.parametrize("page", ["contributing.md", "how-to/add-a-normalizer.md", "how-to/add-an-experiment.md"])
 def test_files_that_are_named_are_there(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -50,10 +50,23 @@ def test_docstrings_lead_to_the_theory_and_code_stays(extension, docstring, link
     assert lines == [linked]
 
 
+def test_anchors_that_headings_have_here_anyway_are_left_out(extension):
+    source = ['<a id="t7"></a>\n\n### T7 — any batch\n\n<a id="other"></a>\n\n## Cost\n']
+    extension("repository_links").drop_anchors(None, "docs/theory", source)
+    assert source == ['### T7 — any batch\n\n<a id="other"></a>\n\n## Cost\n']
+
+
 def test_statements_are_anchors_by_their_numbers_and_other_headings_as_on_github(extension):
     slug = extension("repository_links").slug
     assert slug("T6 — Hessians of the terms") == "t6"
     assert slug("Expansion of a row's loss") == "expansion-of-a-rows-loss"
+
+
+def test_classes_of_both_interfaces_of_flax_are_told_apart(extension):
+    written = "(model: ~flax.linen.module.Module | ~flax.nnx.module.Module, *, layer: str)"
+    found = extension("reference").name_flax(None, "function", "", None, None, written, "~flax.nnx.State")
+    assert found == ("(model: linen.Module | nnx.Module, *, layer: str)", "nnx.State")
+    assert extension("reference").name_flax(None, "class", "", None, None, None, None) == (None, None)
 
 
 def test_what_is_wrong_with_a_built_site_is_found(extension, tmp_path):
@@ -63,13 +76,15 @@ def test_what_is_wrong_with_a_built_site_is_found(extension, tmp_path):
     (reference / "bnjax.html").write_text(name.format(""), encoding="utf-8")
     (tmp_path / "index.html").write_text(
         '<script src="https://example.org/a.js"></script><a href="docs/reference/bnjax.html#bnjax.blocking">there</a>'
-        '<a href="nowhere.html">no file</a><a href="#nowhere">no place</a>',
+        '<a href="nowhere.html">no file</a><a href="#nowhere">no place</a><p id="here"><b id="here"></b><i id="there">',
         encoding="utf-8",
     )
     (tmp_path / "a.css").write_text("@import url(https://example.org/font.css)", encoding="utf-8")
     found = "\n".join(extension("built_links").findings(tmp_path))
     assert "nowhere.html: there is no such file" in found
     assert "#nowhere: there is no such place" in found
+    assert "index.html has two places of the name here" in found
+    assert "of the name there" not in found
     assert found.count("example.org") == 2
     assert "bnjax.blocking has no link to its source" in found
     assert "docs/reference/bnjax has no link to the theory" in found

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from bnjax.theorems.standardization import Closed, Columns, closed
 
@@ -97,6 +97,19 @@ def curvature_formula(at: Landscape) -> Float[Array, " d"]:
 def curvature_printed(at: Landscape) -> Float[Array, " d"]:
     """Return the right side of theorem 4.2's second part as printed: `gᵀHg - ⟨g,ŷ⟩ ‖ĝ‖² / (mγ)`, and `≤`."""
     return at.curvature - _own_share(at)
+
+
+def aligned(at: Landscape) -> Bool[Array, " d"]:
+    """Return where the hypothesis of S3 holds, `γ⟨g,ŷ⟩ ≥ 0`."""
+    return at.gamma * at.alignment >= 0
+
+
+def keeps_relative_norms(at: Landscape) -> Bool[Array, " d"]:
+    """Return where the hypothesis of theorem 4.2's second part holds: H preserves the relative norms of g and ĝ.
+
+    In these units ‖ĝ‖ ≤ ‖g‖, so that is `ĝᵀHĝ ≤ gᵀHg` (docs/theory.md, S3).
+    """
+    return at.curvature_of_normalized <= at.curvature
 
 
 def largest_weight_gradient_printed(at: Landscape, radius: Float[Array, ""] | float = 1.0) -> Float[Array, " d"]:

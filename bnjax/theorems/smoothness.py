@@ -13,8 +13,10 @@ from jaxtyping import Array
 from bnjax.normalizers.normalizer import Normalizer
 from bnjax.theorems.landscape import (
     Landscape,
+    aligned,
     curvature_formula,
     curvature_printed,
+    keeps_relative_norms,
     landscape,
     largest_weight_gradient_printed,
     squared_gradient_formula,
@@ -44,17 +46,17 @@ def gradient_curvature(normalizer: Normalizer, case: Case) -> Comparison:
 
 
 def smaller_curvature(normalizer: Normalizer, case: Case) -> Comparison:
-    """S3: if `γ⟨g,ŷ⟩ ≥ 0` then `ĝᵀ(∂²L̂/∂x²)ĝ ≤ (γ²/σ²) ĝᵀHĝ`; cases outside the condition count as 0 ≤ 0."""
+    """S3: if `γ⟨g,ŷ⟩ ≥ 0` then `ĝᵀ(∂²L̂/∂x²)ĝ ≤ (γ²/σ²) ĝᵀHĝ`."""
     at = _landscape(normalizer, case)
-    applies = case.gamma * at.alignment >= 0
-    left = jnp.where(applies, at.normalized_curvature, 0.0)
-    return _compare(at, case, left, jnp.where(applies, at.curvature_of_normalized, 0.0), _curvature_size(at, case))
+    compared = _compare(at, case, at.normalized_curvature, at.curvature_of_normalized, _curvature_size(at, case))
+    return compared._replace(applies=aligned(at))
 
 
 def smaller_curvature_printed(normalizer: Normalizer, case: Case) -> Comparison:
-    """S3 as printed, without the extra assumption on H: `… ≤ (γ²/σ²)(gᵀHg - ⟨g,ŷ⟩ ‖ĝ‖² / (mγ))`."""
+    """S3 as printed: if H preserves the relative norms of g and ĝ, `… ≤ (γ²/σ²)(gᵀHg - ⟨g,ŷ⟩ ‖ĝ‖² / (mγ))`."""
     at = _landscape(normalizer, case)
-    return _compare(at, case, at.normalized_curvature, curvature_printed(at), _curvature_size(at, case))
+    compared = _compare(at, case, at.normalized_curvature, curvature_printed(at), _curvature_size(at, case))
+    return compared._replace(applies=keeps_relative_norms(at))
 
 
 def weight_gradient(normalizer: Normalizer, case: Case) -> Comparison:

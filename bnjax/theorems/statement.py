@@ -48,20 +48,22 @@ class Comparison(NamedTuple):
         right: the side of the formula.
         size: what errors are measured against: the size of the numbers that both sides are sums of.
         bound: how far the sides may differ relative to `size`, by rounding alone (docs/theory.md, rounding).
+        applies: where the statement's hypothesis holds; elsewhere nothing is compared.
     """
 
     left: Array
     right: Array
     size: Array
     bound: Array
+    applies: Array | bool = True
 
     def error(self) -> Float[Array, ""]:
-        """Return `max |left - right| / size`."""
-        return jnp.max(jnp.abs(self.left - self.right) / self.size)
+        """Return `max |left - right| / size` where the statement applies, 0 if it does nowhere."""
+        return jnp.max(jnp.where(self.applies, jnp.abs(self.left - self.right) / self.size, 0.0))
 
     def excess(self) -> Float[Array, ""]:
-        """Return `max (left - right) / size`, by how much `left ≤ right` is missed."""
-        return jnp.max((self.left - self.right) / self.size)
+        """Return `max (left - right) / size`, by how much `left ≤ right` is missed, with 0 where it does not apply."""
+        return jnp.max(jnp.where(self.applies, (self.left - self.right) / self.size, 0.0))
 
 
 class Statement(NamedTuple):

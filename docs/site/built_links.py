@@ -1,6 +1,6 @@
 """Does the site that was built hold together, without a network? Every finding is a warning of the build.
 
-- Links within the site lead to a page, and to a place on it, that is there.
+- Links within the site lead to a page, and to a place on it, that is there; no two places of a page have one name.
 - Nothing that a page is shown with (script, style, font, picture) comes from elsewhere.
 - Every function and class of the reference has a link to its source, and its page one to the theory, if there is any.
 - Every name that a package offers is described.
@@ -9,6 +9,7 @@
 import importlib
 import pkgutil
 import re
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -35,6 +36,7 @@ class Page(HTMLParser):
         super().__init__()
         self.links: list[str] = []
         self.parts: list[str] = []
+        self.ids: list[str] = []
         self.anchors: set[str] = set()
         self.feed(text)
 
@@ -42,6 +44,7 @@ class Page(HTMLParser):
         """Take down what one element says."""
         given = {name: value or "" for name, value in attrs}
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
+        self.ids += [given["id"]] if "id" in given else []
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
         if "src" in given:
@@ -71,6 +74,8 @@ def findings(site: Path) -> Iterator[str]:
         for link in (*page.links, *page.parts):
             if problem := broken(link, path, pages):
                 yield f"{path.relative_to(site)} has the link {link}: {problem}"
+        repeated = sorted(name for name, times in Counter(page.ids).items() if times > 1)
+        yield from (f"{path.relative_to(site)} has two places of the name {name}" for name in repeated)
         yield from (f"{path.relative_to(site)} is shown with {part}" for part in page.parts if urlsplit(part).netloc)
     for path in sorted(site.rglob("*.css")):
         text = path.read_text(encoding="utf-8")

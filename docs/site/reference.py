@@ -7,6 +7,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
+FLAX = re.compile(r"~flax\.(linen|nnx)\.(?:\w+\.)*(\w+)")
 WAY_BACK = re.compile(r'(class="viewcode-back" href="[./]*)(docs/reference/[\w.]+)\.html#([\w.]+)')
 
 
@@ -14,6 +15,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Connect what this file does to the build."""
     app.connect("autodoc-process-docstring", add_summary)
     app.connect("autodoc-skip-member", skip_fields)
+    app.connect("autodoc-process-signature", name_flax)
     app.connect("html-page-context", lead_back)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -32,6 +34,15 @@ def skip_fields(app: Sphinx, what: str, name: str, value: Any, skip: bool, optio
     """Leave out the fields of named tuples: they are in the signature, and told of in the docstring."""
     del app, what, name, skip, options
     return True if type(value).__name__ == "_tuplegetter" else None
+
+
+def name_flax(
+    app: Sphinx, what: str, name: str, value: Any, options: Any, arguments: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Name classes of flax with the interface that they are of, since linen and nnx have a Module each."""
+    del app, what, name, value, options
+    arguments, returned = (text and FLAX.sub(r"\1.\2", text) for text in (arguments, returned))
+    return arguments, returned
 
 
 def lead_back(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:

@@ -30,12 +30,14 @@ PLACE = r"(?P<page>docs/theory\.md)(?:, (?P<place>[A-Z]\b|[\w -]+?(?=[;,.:)]| an
 STATEMENT = r"\b(?P<statement>J2|[TSF][1-9]|R1)\b"
 EMPHASIS = r"(?P<emphasis>\*\w[\w ,-]*\w\*(?!\w))"
 ACCIDENT = r"(?<!\\)(?P<accident>[*|])"
+ANCHOR = re.compile(r'^<a id="\w+"></a>\n\n(?=#+ \w+ — )', re.MULTILINE)
 DOCSTRING = re.compile("|".join((CODE, PLACE, STATEMENT, EMPHASIS, ACCIDENT)), re.MULTILINE)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect what this file does to the build."""
     app.connect("source-read", add_navigation)
+    app.connect("source-read", drop_anchors)
     app.connect("autodoc-process-docstring", link_docstring, priority=600)  # What napoleon has made of it.
     app.add_role("theory", TheoryRole())
     app.add_transform(SourceLinks)
@@ -51,6 +53,12 @@ def add_navigation(app: Sphinx, name: str, source: list[str]) -> None:
     """Append the table of contents, which a reader of the plain README has no use for, to the start page."""
     if name == app.config.root_doc:
         source[0] += NAVIGATION.read_text(encoding="utf-8")
+
+
+def drop_anchors(app: Sphinx, name: str, source: list[str]) -> None:
+    """Leave out the anchors that GitHub needs before a statement's heading, which here has the same one."""
+    del app, name
+    source[0] = ANCHOR.sub("", source[0])
 
 
 def link_docstring(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:

@@ -5,6 +5,7 @@ a `Claim` for each; they follow from the record alone. `experiments.common.comma
 ``claims``; `experiments.redraw` and `experiments.reproduce` find them anew.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,6 +22,12 @@ PAPERS: dict[Paper, str] = {
 }
 BLINDNESS, OPTIMIZATION, COLLAPSE = PAPERS
 
+# Where the paper says something of which only the abstract, or another's account, was at hand.
+SECTION_UNKNOWN = "in the paper, section not known to us"
+# What follows from the paper, but is not said there.
+OWN_QUESTION = "not stated there: our question"
+_PLACE = re.compile(r"abstract|(section|appendix|Fig\.|definition|theorem|lemma|observation) [A-Z]?[\d.]*\b.*")
+
 Verdict = Literal["reproduced", "partly", "not reproduced", "misprinted"]
 
 
@@ -30,12 +37,15 @@ class Claim:
 
     Attributes:
         paper: The paper's number on arXiv.
-        place: Where the paper says it, such as "section 2.2 and Fig. 2".
+        place: Where the paper says it, such as "section 2.2 and Fig. 2"; else `SECTION_UNKNOWN` or `OWN_QUESTION`.
         claim: What it says, in our words.
         ours: What was measured, with its spread, such as "0.92 ± 0.05".
         n: Of how many what `ours` is, such as "10 batches of 32 rows, 1 seed".
         verdict: "reproduced", "partly", "not reproduced" (contradicted, or not shown), or "misprinted": it does not
             hold as printed, and does with a correction that `ours` names.
+
+    Raises:
+        ValueError: If the place is none of these.
     """
 
     paper: Paper
@@ -45,15 +55,22 @@ class Claim:
     n: str
     verdict: Verdict
 
+    def __post_init__(self) -> None:
+        if self.place not in (SECTION_UNKNOWN, OWN_QUESTION) and not _PLACE.fullmatch(self.place):
+            raise ValueError(
+                "a claim's place needs to be one that the paper has, such as 'Fig. 1' or 'abstract', "
+                f"SECTION_UNKNOWN or OWN_QUESTION, got {self.place!r}"
+            )
+
     def to_row(self) -> dict[str, Any]:
         """Return the claim as a row of a table."""
         return {
             "paper": f"arXiv {self.paper}",
             "place": self.place,
             "claim": self.claim,
+            "verdict": self.verdict,
             "ours": self.ours,
             "n": self.n,
-            "verdict": self.verdict,
         }
 
 

@@ -257,6 +257,11 @@ def test_a_path_in_another_style_lists_the_right_ones(layer):
         ask(SMALL, layer=layer, rngs=KEYS)
 
 
+def test_no_path_at_all_lists_those_that_there_are():
+    with pytest.raises(ValueError, match=r"layer needs to be the path of a normalizer, one of \['norm'\], got ''"):
+        bnjax.audit(SMALL, VARIABLES, X, loss=jnp.sum, apply_kwargs=TRAIN, rngs=KEYS)
+
+
 def test_images_of_integers_tokens_and_half_precision_are_taken_as_they_are():
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), VARIABLES)
     inputs = jnp.arange(15, dtype=jnp.uint8).reshape(5, 3) ** 2

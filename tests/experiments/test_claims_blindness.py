@@ -18,7 +18,6 @@ from experiments import (
     linear_part,
     off_diagonal,
 )
-from experiments.claims import theorems
 from experiments.common.averages import over_seeds
 
 # Everything that the claims take from a config, whichever experiment's it is.
@@ -269,31 +268,3 @@ def test_layers_block_in_practice_and_more_of_one_class_if_tests_show_it(results
 
 def test_one_seed_says_nothing_of_random_rows_against_one_class():
     assert verdicts(blocked_by_layer, by_layer(1e-5, 0.7), seeds=1) == ["partly"]
-
-
-def statements(*rows: tuple[str, str, float]) -> dict[str, Any]:
-    """Each row is a statement's number, its form, and the share of cases that violate it."""
-    return {
-        "table": [
-            {"theorem": name, "form": form, "dtype": "float64", "violated_share": violated, "worst_error": violated}
-            | {"holds": violated == 0 if form == "derived" else None}
-            for name, form, violated in rows
-        ]
-    }
-
-
-@pytest.mark.parametrize(
-    ("results", "expected"),
-    [
-        (statements(("T1", "derived", 0.0), ("T1 (ε = 0.3)", "derived", 0.0)), ["reproduced"]),
-        (statements(("T1", "derived", 0.0), ("T1 (ε = 0.3)", "derived", 0.1)), ["not reproduced"]),
-        (statements(("S1", "derived", 0.0), ("S1", "printed", 0.0)), ["reproduced"]),
-        (statements(("S1", "derived", 0.0), ("S1", "printed", 1.0)), ["misprinted"]),
-        (statements(("S1", "derived", 0.1), ("S1", "printed", 1.0)), ["not reproduced"]),
-        # Nobody knows a correction of it: an assumption is missing.
-        (statements(("S3", "derived", 0.0), ("S3", "printed", 0.9)), ["partly"]),
-        (statements(("S4", "derived", 0.0), ("S4 curvature", "derived", 0.1)), ["reproduced", "not reproduced"]),
-    ],
-)
-def test_a_theorem_is_misprinted_if_it_fails_as_printed_and_holds_as_derived(results, expected):
-    assert verdicts(theorems, results) == expected

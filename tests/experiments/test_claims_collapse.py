@@ -178,3 +178,10 @@ def test_the_shift_is_not_judged_where_no_margin_lies_within_it():
     results = region()
     results["table"] = [row for row in results["table"] if row["margin"] != -0.05]
     assert len(dead_region.claims(results, {**CONFIG, "rows": 16, "shift": 0.1})) == 2
+
+
+def test_what_is_claimed_of_the_shift_is_compared_with_the_same_biases_without_it():
+    *_, shifted = dead_region.claims(region(), {**CONFIG, "rows": 16, "shift": 0.1})
+    assert "exactly 0, for every seed, at 0 of 1 biases" in shifted.ours
+    assert "; without the shift: gradient and Hessian exactly 0, for every seed, at 1 of 1 biases" in shifted.ours
+    assert shifted.n.endswith("one filter at 1 bias")

@@ -61,7 +61,7 @@ COLUMNS = {
     },
     "experiments.deep_linear": {"normalizer", "step", "loss", "loss_range", "curvature", "seeds"},
     "experiments.lp_norms": {"normalizer", "step", "loss", "loss_range", "curvature", "seeds"},
-    "experiments.trained_statements": {"epoch", "statement", "form", "features", "worst", "violated_share", "holds"},
+    "experiments.trained_statements": {"epoch", "statement", "form", "features", "applies", "violated_share", "holds"},
     "experiments.noisy_batch_norm": {"normalizer", "step", "train_loss", "test_accuracy", "test_accuracy_std", "seeds"},
     "experiments.smoothness_report": {"experiment", "normalizer", "measure", "claim", "found"},
     "experiments.collapse_recovery": {"normalizer", "step", "collapsed", "recovered", "test_accuracy", "seeds"},
@@ -271,7 +271,10 @@ def test_every_part_is_reported_for_every_normalizer_and_kind_of_batch(name, smo
             "blocked_over_training",
             {"normalizer": "batch_norm", "epoch": 0, "term": "gradient", "part": "shared", "survival": 1e-3},
         ),
-        ("trained_statements", {"statement": "S1", "epoch": 0, "worst": 1.0, "violated_share": 1.0, "holds": False}),
+        (
+            "trained_statements",
+            {"statement": "S1", "epoch": 0, "missed_by_at_most": 1.0, "violated_share": 1.0, "holds": False},
+        ),
         (
             "sparsifying_probability",
             {"noise": "gaussian", "rate": 1.0, "scale": 2.0, "hits": 90, "steps": 100, "tail": 0.02, "cantelli": 0.2}

@@ -1,5 +1,7 @@
 """What is measured of a trained network is its own gradient, and a missed statement is seen."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -40,8 +42,21 @@ def test_both_sides_of_the_gradient_norm_are_those_of_the_networks_own_gradients
 
 @pytest.mark.parametrize(("statement", "holds"), [("S1", False), ("S3", True)])
 def test_an_inequality_may_be_missed_to_one_side_and_an_equality_to_none(statement, holds):
-    row = {"epoch": 0, "left": 1.0, "right": 2.0, "size": 4.0}
+    row = {"epoch": 0, "left": 1.0, "right": 2.0, "size": 4.0, "applies": True}
     rows = [{**row, "statement": name, "form": form} for name, form in FORMS]
     (found,) = [row for row in _table(rows) if (row["statement"], row["form"]) == (statement, "derived")]
     assert found["holds"] is holds
-    assert found["worst"] == (-0.25 if holds else 0.25)
+    assert found["missed_by_at_most"] == (-0.25 if holds else 0.25)
+
+
+def test_features_at_which_the_hypothesis_fails_are_counted_and_not_compared():
+    of_one = {"epoch": 0, "left": 2.0, "right": 1.0, "size": 4.0}
+    rows = [
+        {**of_one, "statement": name, "form": form, "applies": applies}
+        for (name, form), applies in product(FORMS, (True, False, False))
+    ]
+    of_none = [{**row, "applies": False} for row in rows]
+    for kept, found, share in ((rows, 0.25, 1.0), (of_none, 0.0, 0.0)):
+        (row,) = [row for row in _table(kept) if (row["statement"], row["form"]) == ("S3", "printed")]
+        assert (row["missed_by_at_most"], row["violated_share"]) == (found, share)
+        assert (row["applies"], row["features"], row["where_printed"]) == (share, 3, "theorem 4.2, second part")

@@ -210,6 +210,15 @@ def test_a_logarithmic_axis_from_zero_on_has_a_tick_at_every_value():
     np.testing.assert_allclose(np.diff(places) / (places[1] - places[0]), [1, 1, 4])
 
 
+def test_labels_of_a_linear_axis_have_room_between_them():
+    rows = [{"margin": place / 20, "curvature": 1.0 + place} for place in range(-20, 21)]
+    figure = lines(rows, x="margin", y="curvature", title="Curvature", caption="1 filter")
+    figure.canvas.draw()
+    labels = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert len(labels) > 3
+    assert all(one.x1 + one.height < other.x0 for one, other in pairwise(labels))
+
+
 def test_panels_of_lines_hold_their_own_rows_on_the_same_vertical_axis():
     rows = [{**row, "batch": "mixed", "survival": 10 * row["survival"]} for row in POINTS] + [
         {**row, "batch": "single_class"} for row in POINTS[:1]

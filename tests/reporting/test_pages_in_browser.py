@@ -1,6 +1,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -98,3 +99,38 @@ def test_two_runs_are_set_side_by_side_row_by_row(tmp_path: Path):
     assert found["table"] == [["gradient", "0.25\n0.5\n+0.25"], ["diagonal", "1"], ["new", "–\n2"]]
     assert found["images"] == ["run1/survival.svg"]
     assert (found["hidden"], found["hiddenAgain"]) == (False, True)
+
+
+def test_runs_of_different_experiments_are_not_set_side_by_side(tmp_path: Path):
+    one, other = record(TABLE), replace(record(TABLE), experiment="experiments.other")
+    runs = [Run(each, "", None, "", {}, ["survival"]) for each in (one, other)]
+    script = """
+      document.querySelectorAll(".choice").forEach(box => box.click());
+      const beside = document.getElementById("beside");
+      return { hidden: beside.hidden, said: beside.innerText, parts: beside.querySelectorAll("table, img").length };"""
+    found = seen(tmp_path / "index.html", runs_page("Runs", runs), script)
+    assert "demo and other are different experiments" in found["said"]
+    assert (found["hidden"], found["parts"]) == (False, 0)
+
+
+def test_claims_are_as_high_as_they_are_and_their_verdicts_in_sight_side_by_side(tmp_path: Path):
+    claims = [
+        {"paper": "arXiv 2205.15146", "place": "Fig. 1", "claim": f"What is said {index}.", "verdict": "partly"}
+        | {"ours": "much of it " * 20, "n": "3 seeds of a network on some data " * 3}
+        for index in range(20)
+    ]
+    kept = Record("experiments.demo", {}, {}, {"table": TABLE, "claims": claims})
+    script = """
+      document.querySelectorAll(".choice").forEach(box => box.click());
+      const boxes = [...document.querySelectorAll(".scroll:has(.verdict)")];
+      const ends = [...document.querySelectorAll(".verdict")].map(verdict => verdict.getBoundingClientRect().right);
+      return { boxes: boxes.length, inside: Math.max(...boxes.map(box => box.scrollHeight - box.clientHeight)),
+               ends: Math.max(...ends) };"""
+    pages = {
+        "run": run_page(kept, "Does it hold?"),
+        "index": runs_page("Runs", [Run(kept, "", None, "", {}, []) for _ in range(2)]),
+    }
+    for name, html in pages.items():
+        found = seen(tmp_path / f"{name}.html", html, script)
+        assert (found["boxes"], found["inside"]) == (1, 0)
+        assert found["ends"] < 900

@@ -126,8 +126,10 @@ def _scale_places(axis: Axes, places: Sequence[float], log: bool) -> None:
         axis.set_xticks(ticks, [f"{place:g}" for place in ticks])
     elif log:
         axis.set_xscale("log")
-    elif all(float(place).is_integer() for place in places):
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        integer = all(float(place).is_integer() for place in places)
+        # So few, and without quarters, that the labels stand apart.
+        axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=integer))
 
 
 def _label_floor(axis: Axes, floor: float) -> None:

@@ -86,9 +86,11 @@ def _found(results: Mapping[str, Any]) -> str:
 
 def _data(run: Run) -> dict[str, Any]:
     """Returns what two runs are compared by; tables as far as pages show them, numbers to six digits."""
+    name = run.record.experiment.rpartition(".")[2]
     provenance = {key: value for key, value in run.record.provenance.items() if key != "seed"}
     return {
-        "name": f"{run.record.experiment.rpartition('.')[2]}, {_time(run)}",
+        "experiment": name,
+        "name": f"{name}, {_time(run)}",
         "folder": run.folder,
         "settings": entries(run.record.config) | entries(provenance),
         "tables": {name: _columns(rows[:ROWS_SHOWN]) for name, rows in tables_of(run.record.results).items()},

@@ -24,12 +24,15 @@ function table(columns, rows) {
     make("tbody", {}, ...rows.map(cells => make("tr", {}, ...cells)))));
 }
 
-const single = (value, className = "") => make("td", { className }, textFor(value));
+const single = (value, className = "") =>
+  make("td", { className: isNumber(value) ? `${className} unbroken` : className }, textFor(value));
 
 // One value where both agree, else left, right and their difference.
-function both(left, right) {
-  if (left === right || (isNothing(left) && isNothing(right))) return single(left, "same");
-  const cell = make("td", { className: "differs" }, textFor(left), make("br", {}), textFor(right));
+function both(left, right, column) {
+  const same = left === right || (isNothing(left) && isNothing(right));
+  const cell = single(left, `${same ? "same" : "differs"} ${column}`);
+  if (same) return cell;
+  cell.append(make("br", {}), textFor(right));
   if (isNumber(left) && isNumber(right)) {
     cell.append(make("small", {}, (right > left ? "+" : "") + textFor(right - left)));
     cell.title = right - left;
@@ -74,7 +77,7 @@ function rowByRow(left, right) {
   const [first, second] = tables.map(rows => byKey(rows, keys));
   return table([...keys, ...values], [...new Map([...first, ...second])].map(([key, row]) => [
     ...keys.map(name => single(row[name])),
-    ...values.map(name => both(first.get(key)?.[name], second.get(key)?.[name])),
+    ...values.map(name => both(first.get(key)?.[name], second.get(key)?.[name], name)),
   ]));
 }
 
@@ -86,6 +89,10 @@ function pair(name, runs) {
 }
 
 function compareRuns(left, right) {
+  if (left.experiment !== right.experiment) {
+    const both = `${left.experiment} and ${right.experiment} are different experiments`;
+    return [make("h2", {}, "Side by side"), make("p", {}, `${both}, with tables that have nothing in common. Tick two runs of one.`)];
+  }
   const parts = [
     make("h2", {}, "Side by side"),
     make("p", {}, `Left: ${left.name}. Right: ${right.name}. Where a cell differs, it holds left, right and right − left.`),
