@@ -38,9 +38,9 @@ from bnjax.measurements import BlockedShare, blocked_share, internal_covariate_s
 from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
 from experiments.common.averages import compared, over_seeds, paired_test
-from experiments.common.networks import NormalizerName, TrainingOptions, fixed_keys
+from experiments.common.networks import NormalizerName, fixed_keys
 from experiments.common.observed import observed_from_every_seed
-from experiments.common.stretches import stretch_of_batches
+from experiments.common.stretches import StretchOptions, stretch_of_batches
 from experiments.common.threads import threads_on
 
 STEP_SIZES = 8
@@ -63,29 +63,19 @@ CLAIMS = {
 
 
 @dataclass(frozen=True)
-class TrajectoryOptions(TrainingOptions):
+class TrajectoryOptions(StretchOptions):
     """How the trajectory is trained and how often it is measured."""
 
-    least: ClassVar[Mapping[str, int]] = {**TrainingOptions.least, "lanczos_steps": 2}
+    least: ClassVar[Mapping[str, int]] = {**StretchOptions.least, "lanczos_steps": 2}
 
     normalizers: tuple[NormalizerName, ...] = ("none", "batch_norm")
     """The normalizers to compare."""
-    batch_size: int = 64
-    """Rows of a batch, in training and measured."""
-    epochs: int = 10
-    """Stretches of training; the loss is measured before the first and after each."""
-    stretch: int = 20
-    """Steps of a stretch."""
-    learning_rate: float = 0.1
-    """Learning rate of plain SGD."""
     step_range: tuple[float, float] = (0.5, 4.0)
     """The smallest and the largest step along the gradient, in learning rates."""
     spectrum_every: int = 5
     """Stretches between two measurements of the Hessian's spectrum."""
     lanczos_steps: int = 10
     """Products with the Hessian for its spectrum, and as many for its trace."""
-    seeds: int = 3
-    """Runs of every normalizer, with the seeds seed, seed + 1, …"""
 
     def __post_init__(self) -> None:
         """Check that the step sizes go from a positive one to a larger one."""
