@@ -4,7 +4,7 @@
     python -m experiments.deep_linear --preset paper
 
 25 matrices of 10×10 learn a Gaussian linear map from 1,000 Gaussian inputs, `min ‖W_25 … W_1 x - A x‖²`, all inputs in
-every batch (arXiv 1805.11604, appendix B). What is measured says `experiments.common.trajectory`.
+every batch (arXiv 1805.11604, appendix B). What is measured says `experiments.common.trajectory_point`.
 """
 
 import dataclasses
@@ -35,7 +35,8 @@ from experiments.claims.trajectory import (
 from experiments.common import trajectory_figures
 from experiments.common.command import main
 from experiments.common.networks import NORMALIZERS
-from experiments.common.trajectory import TrajectoryOptions, failures, followed, summary
+from experiments.common.trajectory import failures, followed, summary
+from experiments.common.trajectory_options import TrajectoryOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -30,7 +30,7 @@ from experiments.common.averages import compared, left_out, over_seeds, paired_t
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, ModelName
 from experiments.common.observed import observed_from_every_seed
-from experiments.common.stretches import stretch_of_batches
+from experiments.common.stretches import StretchOptions, stretch_of_batches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,21 +51,11 @@ CLAIMS = (
 
 
 @dataclass(frozen=True)
-class Config(DataOptions):
+class Config(StretchOptions, DataOptions):
     """Train with batch normalization whose output distributions are made to shift."""
 
     model: ModelName = "vgg_a_narrow"
     """The network."""
-    batch_size: int = 64
-    """Rows of a batch."""
-    epochs: int = 8
-    """Stretches of training; the outputs are measured before the first and after each."""
-    stretch: int = 25
-    """Steps of a stretch."""
-    learning_rate: float = 0.1
-    """Learning rate of plain SGD."""
-    seeds: int = 3
-    """Runs of every normalizer, with the seeds seed, seed + 1, …"""
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""

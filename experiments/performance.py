@@ -52,9 +52,9 @@ class Config(DataOptions):
     """Plain SGD, SGD with momentum 0.9, or Adam."""
     learning_rates: tuple[float, ...] = (0.1, 0.01)
     """The learning rates to compare."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Rows of a batch."""
-    epochs: int = 15
+    epochs: int = 20
     """Epochs of training."""
     seeds: int = 3
     """Runs of every kind, with the seeds seed, seed + 1, …"""

@@ -3,7 +3,7 @@
     python -m experiments.smoothness
     python -m experiments.smoothness --preset paper --data-dir DIR
 
-What is measured says `experiments.common.trajectory`.
+What is measured says `experiments.common.trajectory_point`.
 """
 
 import dataclasses
@@ -27,7 +27,8 @@ from experiments.claims.trajectory import (
 from experiments.common import trajectory_figures
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, ModelName
-from experiments.common.trajectory import TrajectoryOptions, failures, followed, summary
+from experiments.common.trajectory import failures, followed, summary
+from experiments.common.trajectory_options import TrajectoryOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

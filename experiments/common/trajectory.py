@@ -1,49 +1,22 @@
-"""How smooth is a loss along its own gradient while a network is trained? What is measured of one trajectory.
+"""How smooth is a loss along its own gradient while a network is trained? What is found over a whole trajectory.
 
 A network is trained with each normalizer, from the same seeds, on the same batches. Before the first step and after
-every stretch of steps its loss on one batch is measured, the statistics of batch normalization live:
-
-- along the gradient g, at θ - η g for 8 step sizes η (arXiv 1805.11604, Fig. 4): the range of the loss
-  (`loss_landscape`), the distance ‖∇L(θ - η g) - g‖ (`gradient_predictiveness`) and the largest ‖∇L(θ - η g) - g‖ /
-  ‖η g‖ (`effective_smoothness`), all of one trajectory, for 9 gradients a measurement;
-- the exact curvature gᵀHg / ‖g‖², and now and then the Hessian's spectrum by Lanczos' method and its trace;
-- layer by layer, how the gradient changes when the layers before have taken a step (`internal_covariate_shift`,
-  definition 2.1), and how much of the gradient at each normalizer's output batch normalization removes (docs/theory.md,
-  S1); without a normalizer, how much it would remove.
+every stretch of steps is measured what `experiments.common.trajectory_point` says.
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from jaxtyping import Array, ArrayLike
-
-from bnjax.curvature import (
-    along_gradient,
-    batch_loss,
-    curvature_along_gradient,
-    linearized_gradient,
-    ritz_values,
-    trace,
-)
 from bnjax.data import LabelledImages
-from bnjax.measurements import BlockedShare, blocked_share, internal_covariate_shift, layer_names, parameter_order
-from bnjax.models import normalizer_names
-from bnjax.training import Recipe, TrainState
+from bnjax.training import Recipe
 from experiments.common.averages import compared, over_seeds, paired_test
-from experiments.common.networks import NormalizerName, TrainingOptions, fixed_keys
 from experiments.common.observed import observed_from_every_seed
 from experiments.common.stretches import stretch_of_batches
-from experiments.common.threads import threads_on
+from experiments.common.trajectory_options import TrajectoryOptions
+from experiments.common.trajectory_point import measured_point
 
-STEP_SIZES = 8
 MEASURES = ("loss", "gradient_norm", "loss_min", "loss_max", "loss_range", "distance_max", "smoothness", "curvature")
 SPECTRUM = ("eigenvalue_max", "eigenvalue_min", "error_bound", "trace", "trace_error")
 # Of those, what is positive and goes over orders of magnitude.
@@ -62,40 +35,6 @@ CLAIMS = {
 }
 
 
-@dataclass(frozen=True)
-class TrajectoryOptions(TrainingOptions):
-    """How the trajectory is trained and how often it is measured."""
-
-    least: ClassVar[Mapping[str, int]] = {**TrainingOptions.least, "lanczos_steps": 2}
-
-    normalizers: tuple[NormalizerName, ...] = ("none", "batch_norm")
-    """The normalizers to compare."""
-    batch_size: int = 64
-    """Rows of a batch, in training and measured."""
-    epochs: int = 10
-    """Stretches of training; the loss is measured before the first and after each."""
-    stretch: int = 20
-    """Steps of a stretch."""
-    learning_rate: float = 0.1
-    """Learning rate of plain SGD."""
-    step_range: tuple[float, float] = (0.5, 4.0)
-    """The smallest and the largest step along the gradient, in learning rates."""
-    spectrum_every: int = 5
-    """Stretches between two measurements of the Hessian's spectrum."""
-    lanczos_steps: int = 10
-    """Products with the Hessian for its spectrum, and as many for its trace."""
-    seeds: int = 3
-    """Runs of every normalizer, with the seeds seed, seed + 1, …"""
-
-    def __post_init__(self) -> None:
-        """Check that the step sizes go from a positive one to a larger one."""
-        super().__post_init__()
-        if not 0 < self.step_range[0] < self.step_range[1]:
-            raise ValueError(
-                f"--step-range needs to go from above 0 to a larger number, got {' '.join(map(str, self.step_range))}"
-            )
-
-
 def followed(
     config: TrajectoryOptions, recipes: Mapping[str, Recipe], train_data: LabelledImages, test_data: LabelledImages
 ) -> dict[str, Any]:
@@ -108,7 +47,7 @@ def followed(
         test_data,
         seeds=config.seeds,
         order=partial(stretch_of_batches, config.stretch),
-        observe=partial(_measured, config, train_data),
+        observe=partial(measured_point, config, train_data),
         diverged=diverged,
     )
     for which, (trained, measured) in runs:
@@ -135,120 +74,6 @@ def followed(
         "diverged": diverged,
         "data": f"trained and measured on {train_data.name}; tested on {test_data.name}",
     }
-
-
-def _measured(
-    config: TrajectoryOptions, data: LabelledImages, recipe: Recipe, seed: int, epoch: int, state: TrainState
-) -> dict[str, Any]:
-    """Return everything that is measured at one point of the trajectory, on one batch."""
-    chosen = np.random.default_rng([seed, epoch, 1]).choice(len(data.labels), config.batch_size, replace=False)
-    batch = config.over_devices((data.images[chosen], data.labels[chosen]))
-    step_sizes = config.learning_rate * np.geomspace(*config.step_range, STEP_SIZES)
-    key = jax.random.fold_in(jax.random.key(seed), epoch)
-    sizes = jnp.asarray(step_sizes, batch[0].dtype)
-    measurements = [partial(_along, recipe, state, *batch, sizes, config.learning_rate)]
-    if epoch % config.spectrum_every == 0 or epoch == config.epochs:
-        measurements.append(partial(_spectrum, recipe, state, *batch, key, config.lanczos_steps))
-    # Most of the first point's time is compilation, which takes a core a program.
-    with ThreadPoolExecutor(threads_on(config.devices)) as pool:
-        found, *spectra = jax.device_get(list(pool.map(lambda measure: measure(), measurements)))
-    along, losses = found["along"], np.append(found["along"].losses, found["along"].loss)
-    point = {
-        "loss": along.loss,
-        "gradient_norm": along.gradient_norm,
-        "loss_min": np.min(losses),
-        "loss_max": np.max(losses),
-        "loss_range": np.ptp(losses),
-        "distance_max": np.max(along.gradient_distances),
-        "smoothness": np.max(along.smoothness),
-        "curvature": found["curvature"],
-    }
-    landscape = zip(step_sizes, along.losses, along.gradient_distances, along.smoothness, strict=True)
-    columns = ("step_size", "loss", "distance", "smoothness")
-    layers, shares = found["layers"], found["shares"]
-    names = normalizer_names(recipe.model, _variables(state), batch[0], rngs=fixed_keys())
-    return jax.tree.map(
-        lambda value: value if isinstance(value, str | int) else float(value),
-        {
-            "point": point,
-            "spectrum": [spectrum["ends"] for spectrum in spectra],
-            "ritz": [
-                {"value": value, "weight": weight}
-                for spectrum in spectra
-                for value, weight in zip(spectrum["values"], spectrum["weights"], strict=True)
-            ],
-            "landscape": [dict(zip(columns, row, strict=True)) for row in landscape],
-            "layers": [
-                {"layer": place, "name": name, **{key: values[place - 1] for key, values in layers._asdict().items()}}
-                for place, name in enumerate(_layers(recipe, state, batch[0]), start=1)
-            ],
-            "normalizers": [
-                {"layer": place, "name": name, **_removed(shares[name])} for place, name in enumerate(names, start=1)
-            ],
-        },
-    )
-
-
-def _removed(share: BlockedShare) -> dict[str, Any]:
-    """Return the shares of a gradient and what they add up to; None where there is no gradient."""
-    shares = {**share._asdict(), "removed": sum(share)}
-    return dict.fromkeys(shares) if np.isnan(shares["removed"]) else shares
-
-
-def _variables(state: TrainState) -> dict[str, Any]:
-    return {"params": state.params, "batch_stats": state.stats}
-
-
-def _layers(recipe: Recipe, state: TrainState, images: Array) -> list[str]:
-    return layer_names(recipe.model, _variables(state), images, mode="running")
-
-
-@partial(jax.jit, static_argnums=0)
-def _along(
-    recipe: Recipe, state: TrainState, images: Array, labels: Array, step_sizes: Array, rate: ArrayLike
-) -> dict[str, Any]:
-    """Return what is measured along the gradient and what layer by layer, the statistics live."""
-    loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=fixed_keys())
-    updated = jax.tree.map(lambda leaf, slope: leaf - rate * slope, state.params, jax.grad(loss)(state.params))
-    order = parameter_order(recipe.model, _variables(state), images, mode="running")
-    return {
-        "along": along_gradient(loss, state.params, step_sizes),
-        "curvature": curvature_along_gradient(loss, state.params),
-        "layers": internal_covariate_shift(loss, state.params, updated, order, _layers(recipe, state, images)),
-        "shares": blocked_share(
-            recipe.model,
-            _variables(state),
-            images,
-            labels,
-            loss=lambda output, label: recipe.loss(output[None], label[None])[0],
-            rngs=fixed_keys(),
-        ).shares,
-    }
-
-
-@partial(jax.jit, static_argnums=(0, 5))
-def _spectrum(
-    recipe: Recipe, state: TrainState, images: Array, labels: Array, key: Array, steps: int
-) -> dict[str, Any]:
-    """Return the ends of the Hessian's spectrum and its trace, and all Ritz values with their weights; live statistics.
-
-    One linearization serves both.
-    """
-    loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=fixed_keys())
-    start_key, trace_key = jax.random.split(key)
-    hessian_product = linearized_gradient(loss, state.params).hessian_product
-    ritz = ritz_values(hessian_product, optax.tree.random_like(start_key, state.params), steps=steps)
-    # Of `steps` products two for each dimension of the subspace and the rest, at least 2, for samples.
-    rank = max(1, (steps - 2) // 4)
-    estimate = trace(hessian_product, state.params, trace_key, rank=rank, samples=max(2, steps - 2 * rank))
-    ends = {
-        "eigenvalue_max": ritz.values[-1],
-        "eigenvalue_min": ritz.values[0],
-        "error_bound": jnp.maximum(ritz.error_bounds[0], ritz.error_bounds[-1]),
-        "trace": estimate.value,
-        "trace_error": estimate.standard_error,
-    }
-    return {"ends": ends, "values": ritz.values, "weights": ritz.weights}
 
 
 def _paired_tests(

@@ -11,9 +11,9 @@ import pytest
 from bnjax.data import random_batches
 from bnjax.training import LossNotFiniteError, Recipe, initial_state
 from experiments.common.observed import trained_and_observed
-from experiments.common.stretches import stretch_of_batches
-from experiments.common.trajectory import STEP_SIZES, _measured, _paired_tests, failures
+from experiments.common.trajectory import _paired_tests, failures
 from experiments.common.trajectory_figures import _densities
+from experiments.common.trajectory_point import STEP_SIZES, measured_point
 from experiments.smoothness import Config, run
 
 CONFIG = Config(model="mlp", batch_size=8, epochs=2, stretch=2, seeds=1, lanczos_steps=3, normalizers=("batch_norm",))
@@ -25,7 +25,7 @@ def measured():
     data = CONFIG.load(train=True)
     recipe = Recipe(CONFIG.network("batch_norm", data.classes), optax.sgd(CONFIG.learning_rate))
     state = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
-    found = _measured(CONFIG, data, recipe, 0, 0, state)
+    found = measured_point(CONFIG, data, recipe, 0, 0, state)
     chosen = np.random.default_rng([0, 0, 1]).choice(len(data.labels), CONFIG.batch_size, replace=False)
 
     @jax.jit
@@ -118,15 +118,6 @@ def test_a_shift_of_the_layer_without_any_before_it_and_a_share_above_one_are_fa
         "none, step 0: the gradient of layer 1, with none before it, turns by 0.1",
         "none, step 0, norm: a share of 1.1 is removed",
     ]
-
-
-def test_the_same_seed_gives_all_normalizers_the_same_batches():
-    labels = np.zeros(20, np.int32)
-    one, other = (stretch_of_batches(3, labels, 8, np.random.default_rng([5, 1])) for _ in range(2))
-    np.testing.assert_array_equal(one.indices, other.indices)
-    assert one.indices.shape == (3, 8)
-    assert all(len(set(batch)) == 8 for batch in one.indices)
-    assert one.dropped == 20 - len(np.unique(one.indices))
 
 
 def test_the_ritz_values_are_those_of_the_measured_ends_and_their_weights_add_up_to_one(measured):
