@@ -8,6 +8,8 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+# In the notebook's process too, as in that of the tests (tests/conftest.py): an eighth of its time.
+SELDOM_COLLECTED = "--IPKernelApp.exec_lines=import gc; gc.set_threshold(100_000)"
 
 
 def test_there_are_notebooks():
@@ -26,4 +28,5 @@ def test_notebook_is_committed_executed_and_below_a_megabyte(path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_notebook_runs_and_its_assertions_hold(path):
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(FOLDER)}}).execute()
+    resources = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(notebook, timeout=300, resources=resources, extra_arguments=[SELDOM_COLLECTED]).execute()

@@ -1,11 +1,15 @@
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import jax
 import pytest
+from flax import linen as nn
+from flax.serialization import msgpack_serialize
 
-from tests.experiments.own_folder import write_own_files
+from tests.experiments.own.folder import INPUTS, write_own_files
 
 # Leaves the record of a run, as `experiments.common.command.main` does, but imports nothing that takes time.
 LEAVES_A_RECORD = """
@@ -46,8 +50,17 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with files of a user's own (`own_folder`), whose module can be imported."""
+    """Return a folder with files of a user's own (`own.folder`), whose module can be imported."""
     write_own_files(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own_nets", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def variables(folder: Path) -> tuple[nn.Module, Any]:
+    """Return the model `Net` of the folder and its variables, which `weights.msgpack` in it holds."""
+    model = import_module("own_nets").Net()
+    drawn = model.init(jax.random.key(3), INPUTS)
+    (folder / "weights.msgpack").write_bytes(msgpack_serialize({**drawn, "step": 3}))
+    return model, drawn

@@ -2,28 +2,16 @@
 
 import dataclasses
 import json
-from importlib import import_module
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint
 import pytest
-from flax import linen as nn
-from flax.serialization import msgpack_serialize, to_bytes
-from flax.traverse_util import flatten_dict
 
-from bnjax.models import MLP
-from bnjax.normalizers import layer_norm
 from bnjax.reporting.pages import run_page
 from bnjax.reporting.records import Record
 from experiments.audit import Config, failures, figures, run, summary
-from experiments.common.folder import print_results
-from experiments.own.files import own_variables
-from experiments.own.model import called_shapes, own_model
 from tests.comparison import assert_close
-from tests.experiments.own_folder import INPUTS, LABELS
+from tests.experiments.own.folder import INPUTS, LABELS
 
 
 def loaded(folder, **options):
@@ -60,14 +48,6 @@ def test_without_layers_a_refused_one_is_left_out_and_said(folder):
     assert results["notes"][-1] == f"Not audited from epoch 0 on: norm: {refused['reason']}"
     record = Record("experiments.audit", {**dataclasses.asdict(config)}, {}, results)
     assert "Not audited from epoch 0 on: norm" in run_page(record, "Which?")
-
-
-def test_notes_are_printed_below_the_table(tmp_path, capsys):
-    notes = ["Checked: it adds up."]
-    print_results(
-        Record("experiments.audit", {"smoke": False}, {}, {"table": [{"a": 1}], "notes": notes}), tmp_path, None, None
-    )
-    assert "\n\nChecked: it adds up.\n" in capsys.readouterr().out
 
 
 def test_whole_numbers_go_to_the_model_as_they_are(folder):
@@ -112,14 +92,6 @@ def drawn_figures(config, results):
     return figures(*plain)
 
 
-@pytest.fixture
-def variables(folder):
-    model = import_module("own_nets").Net()
-    drawn = model.init(jax.random.key(3), INPUTS)
-    (folder / "weights.msgpack").write_bytes(msgpack_serialize({**drawn, "step": 3}))
-    return model, drawn
-
-
 def test_given_variables_are_audited_as_they_are(folder, variables):
     model, drawn = variables
     options = {"variables": folder / "weights.msgpack", "model_options": '{"rate": 0.0}', "layers": ("norm",)}
@@ -156,49 +128,3 @@ def test_probes_and_chunks_of_rows_leave_the_exact_terms_as_they_are(folder):
         if row["term"] == "gradient":
             assert_close(jnp.float32(row["survival"]), other["survival"])
         assert ("survival_low" in other) == (row["term"] in ("diagonal", "off_diagonal"))
-
-
-def test_variables_are_read_from_every_kind_of_file(folder, variables):
-    _, drawn = variables
-    flat: dict[str, Any] = flatten_dict(drawn, sep="/")
-    np.savez(folder / "all.npz", **flat)
-    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder / "state", {"params": drawn["params"], "stats": drawn["batch_stats"]})
-    for name in ("weights.msgpack", "all.npz", "state"):
-        jax.tree.map(np.testing.assert_array_equal, own_variables(folder / name, drawn), drawn)
-
-
-@pytest.mark.parametrize("name", ["plain.npz", "boxed.msgpack", "plain.msgpack"])
-def test_variables_of_a_model_with_boxes_are_read_boxed_or_not(folder, name):
-    model = own_model("own_nets:Boxed", "{}", "{}", "cross_entropy")
-    boxed = model.module.init(jax.random.key(3), INPUTS)
-    plain: Any = nn.unbox(boxed)
-    flat: dict[str, Any] = flatten_dict(plain, sep="/")
-    np.savez(folder / "plain.npz", **flat)
-    (folder / "boxed.msgpack").write_bytes(to_bytes(boxed))
-    (folder / "plain.msgpack").write_bytes(to_bytes(plain))
-    inputs = jnp.asarray(INPUTS)
-    read = own_variables(folder / name, called_shapes(model, jax.random.key(0), inputs))
-    jax.tree.map(np.testing.assert_array_equal, read, plain)
-    expected: Any = model.module.apply(boxed, inputs)
-    assert_close(model.outputs(read, inputs, {})[0], expected)
-
-
-@pytest.mark.usefixtures("folder")
-def test_a_smoke_run_takes_a_model_of_any_options():
-    config = Config().smoke_sized()
-    assert own_model("own_nets:Plain", config.model_options, config.call_options, config.loss)
-
-
-@pytest.mark.usefixtures("folder")
-def test_objects_in_call_options_are_hashable_for_equal_models_compile_once():
-    first, second = (own_model("own_nets:Open", "{}", '{"scales": {"low": [1, 2]}}', "squared") for _ in range(2))
-    assert hash(first) == hash(second)
-
-
-def test_a_network_of_the_tables_is_made_by_name():
-    model = own_model(
-        "experiments.common.networks:network", '{"normalizer": "layer_norm", "hidden": [5]}', "{}", "squared"
-    )
-    assert model.module == MLP((5,), norm=layer_norm())
-    assert_close(model.loss(jnp.ones(2), jnp.zeros(2)), 1.0)

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import redraw
 from experiments.claims.claim import BLINDNESS, Claim
-from tests.experiments.small_experiment import call, figures
+from tests.experiments.common.small_experiment import call, figures
 
 
 def test_redrawing_gives_the_same_figures_from_the_record_alone(tmp_path: Path, monkeypatch, capsys):

@@ -7,7 +7,7 @@ import pytest
 from experiments import collapse_recovery, dead_region, detection, filter_collapse, sparsifying_probability
 from experiments.claims.claim import Claim
 from experiments.common.averages import without_test
-from tests.experiments.paired import CONFIG, compared, results_of
+from tests.experiments.claims.paired import CONFIG, compared, results_of
 
 NOWHERE, SMALLER, LARGER = 0.0, -0.1, 0.1
 SHIFTED, PLAIN = "post_shifted_batch_norm", "batch_norm"

@@ -6,7 +6,7 @@ from experiments import deep_linear, lp_norms, noisy_batch_norm, performance, sm
 from experiments.claims.claim import Claim
 from experiments.claims.tested import verdict_of_tests
 from experiments.common.trajectory import CLAIMS
-from tests.experiments.paired import CONFIG, compared, results_of
+from tests.experiments.claims.paired import CONFIG, compared, results_of
 
 # What no difference is, and one of ten deviations, to the side of a claim and to the other.
 NOWHERE, SMALLER, LARGER = 0.0, -0.1, 0.1

@@ -14,9 +14,9 @@ from bnjax.reporting.records import read_record
 from experiments.claims.claim import BLINDNESS, Claim, verdict
 from experiments.common.command import main
 from experiments.common.options import Options
-from tests.experiments.small_experiment import Config, call, figures, run
+from tests.experiments.common.small_experiment import Config, call, figures, run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_run_leaves_its_record_tables_and_figures(tmp_path: Path, capsys):

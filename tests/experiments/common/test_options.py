@@ -9,7 +9,7 @@ import pytest
 from bnjax.reporting.records import read_record
 from experiments.common.command import main
 from experiments.common.options import Options
-from tests.experiments.small_experiment import call
+from tests.experiments.common.small_experiment import call
 
 
 @dataclass(frozen=True)
