@@ -75,7 +75,7 @@ def provenance(
     """Collects where the numbers of a run come from.
 
     Args:
-        dtype: The floating-point type in which the run computes.
+        dtype: The default floating-point type of the run; a network's parameters may have one of their own.
         seed: The seed of the run.
         started: The aware time at which the run started.
         wall_time_s: How long the run took, compilation included, in seconds.

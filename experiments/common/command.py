@@ -76,7 +76,7 @@ def main(
             ``claims`` in the results. If it fails, the record is kept without.
         columns: The columns of the printed table; all of them if None.
         summary: Returns the rows of the printed table where ``table`` itself is too long to read.
-        x64: Whether to compute in float64.
+        x64: Whether float64 is the default, instead of float32; Flax's networks are in float32 unless told otherwise.
         sooner: Whether programs are compiled by `bnjax.compilation.compile_sooner`, which suits what draws no random
             numbers and is compiled for longer than it runs.
         args: The command line's arguments; those of the process if None.

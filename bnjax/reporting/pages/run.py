@@ -67,12 +67,12 @@ def time_of(started: str) -> str:
 
 
 def _facts(record: Record) -> list[str]:
-    """Returns when it ran, for how long, in which precision and on what, as far as the record says."""
+    """Returns when it ran, for how long, by default in which precision and on what, as far as the record says."""
     origin = record.provenance
     facts = {
         "started": time_of,
         "wall_time_s": lambda seconds: f"{format_value(seconds)} s",
-        "dtype": str,
+        "dtype": lambda dtype: f"{dtype} by default",
         "device": lambda device: str(device.get("kind", device)) if isinstance(device, Mapping) else str(device),
     }
     about_data = record.results.get("data")
