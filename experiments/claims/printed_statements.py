@@ -31,7 +31,10 @@ def _claim(theorem: Theorem, results: dict[str, Any], config: dict[str, Any]) ->
     printed = rows_of(name, "printed") or derived
     if not all(row["applies"] for row in printed):
         return []
-    found = verdict(case for row in printed for case in (row["violated_share"] == 0, row["violated_share"] < 1))
+    cases = [case for row in printed for case in (row["violated_share"] == 0, row["violated_share"] < 1)]
+    if all(cases):
+        cases += [row["applies"] == row["features"] for row in printed]
+    found = verdict(cases)
     misprinted = bool(theorem.correction) and found != "reproduced" and all(row["holds"] for row in derived)
     applying = _by_epoch(printed, lambda row: f"{row['applies']} of {row['features']} features")
     violated = _by_epoch(printed, lambda row: f"{row['violated_share']:.0%}")

@@ -48,7 +48,7 @@ def test_random_batches_mix_classes():
 
 @orders
 def test_a_batch_larger_than_what_there_is_is_refused_unless_it_wraps(order):
-    with pytest.raises(ValueError, match=r"a batch needs 30 rows, but .* has .*wrap the remainder"):
+    with pytest.raises(ValueError, match=r"a batch needs 30 rows, but .* has .*remainder='wrap'"):
         order(LABELS, 30, generator())
     assert order(LABELS, 30, generator(), remainder="wrap").indices.shape[1] == 30
 

@@ -137,7 +137,7 @@ def test_noise_is_judged_by_what_shifts_and_what_trains(by, expected):
     assert verdicts(noisy_batch_norm.claims(results_of(*tests), CONFIG)) == expected
 
 
-def statements(applies: int = 8, **violated: float) -> dict:
+def statements(applies: int = 8, /, **violated: float) -> dict:
     """Return the results of statements that hold, or are violated at such a share of the features.
 
     The hypothesis of S3 as printed holds at so many of 8.
@@ -171,10 +171,8 @@ def test_a_statement_is_misprinted_where_it_fails_and_its_correction_holds(viola
 
 def test_the_second_part_of_theorem_4_2_is_judged_where_its_hypothesis_holds():
     config = {**CONFIG, "epochs": 5}
-    (second_part,) = (
-        claim for claim in trained_statements.claims(statements(applies=6), config) if "second" in claim.place
-    )
+    (second_part,) = (claim for claim in trained_statements.claims(statements(6), config) if "second" in claim.place)
     assert "holds at 6 of 8 features (epoch 0), 6 of 8 features (epoch 5); violated at 0%" in second_part.ours
-    assert second_part.verdict == "reproduced"
-    nowhere = trained_statements.claims(statements(applies=0), config)
+    assert second_part.verdict == "partly"
+    nowhere = trained_statements.claims(statements(0), config)
     assert [claim.place for claim in nowhere if "second" in claim.place] == []
