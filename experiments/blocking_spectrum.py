@@ -10,7 +10,7 @@ the library, from the same features, and the first one's diagonal term through b
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,7 +38,7 @@ from bnjax.normalizers import (
 from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.progress import progress
-from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches, over_networks
+from experiments.common.small_network import NetworkOptions, TrainedNetwork, averaged, batches, told
 from experiments.common.threads import call_in_threads
 
 if TYPE_CHECKING:
@@ -87,8 +87,10 @@ def run(config: Config) -> dict[str, Any]:
     tasks = [partial(measure, normalizer) for normalizer in _normalizers(config)]
     measured = call_in_threads(tasks, "carrying orders back", devices=config.devices)
     per_batch = [row for rows in measured for row in rows]
+    runs = averaged(per_batch, ("seed", "normalizer", "order"), ("survival",), counted="batches")
     return {
-        "table": over_networks(per_batch, ("normalizer", "order"), ("survival",)),
+        "table": averaged(runs, ("normalizer", "order"), ("survival",), counted="seeds"),
+        "runs": runs,
         "batches": per_batch,
         "epsilon": _against_epsilon(config, networks[config.seed], chosen[config.seed][0]),
         "networks": [{"seed": seed, "training_accuracy": network.accuracy} for seed, network in networks.items()],
@@ -112,31 +114,32 @@ def failures(results: dict[str, Any]) -> list[str]:
 
 
 def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
-    """Return what was found of the paper's claims on the orders from the second on."""
+    """Return what was found of the paper's claims on the orders from the second on, judged network by network."""
     rows = [row for row in results["table"] if row["normalizer"] == "batch_norm" and row["survival"] is not None]
     second = [row for row in rows if row["order"] == 2]
     higher = [row for row in rows if row["order"] not in (1, 2, "remainder")]
 
-    def claim(place: str, text: str, of: list[dict[str, Any]], hold: list[bool]) -> Claim:
+    def claim(place: str, text: str, of: list[dict[str, Any]], holds: Callable[[dict[str, Any]], bool]) -> Claim:
+        orders = {row["order"] for row in of}
+        runs = [run for run in results["runs"] if run["normalizer"] == "batch_norm" and run["order"] in orders]
         survivals = (f"{with_spread(row['survival'], row['survival_std'])} (order {row['order']})" for row in of)
         return Claim(
             paper=BLINDNESS,
             place=place,
             claim=text,
             ours=f"survival {', '.join(survivals)}",
-            n=f"{of[0]['seeds']} networks, {config['batches']} batches of {config['rows']} rows of one class each; "
+            n=f"{told(of[0], config)}, {config['batches']} batches of {config['rows']} rows of one class each; "
             f"{results['data']}",
-            verdict=verdict(hold, samples=of[0]["seeds"]),
+            verdict=verdict((holds(run) for run in runs if run["survival"] is not None), samples=of[0]["seeds"]),
         )
 
     found = []
     if second:  # Most is blocked where less than half of the square of the order's gradient gets back.
         text = "Batch normalization blocks most of the influence of the loss's second order, taken as a whole."
-        found.append(claim("abstract", text, second, [row["survival"] ** 2 < 0.5 for row in second]))
+        found.append(claim("abstract", text, second, lambda run: run["survival"] ** 2 < 0.5))
     if higher:
         text = "In a trained network too, orders from the third on get back through batch normalization."
-        through = [row["survival"] > BLOCKED for row in higher]
-        found.append(claim(OWN_QUESTION, text, higher, through))
+        found.append(claim(OWN_QUESTION, text, higher, lambda run: run["survival"] > BLOCKED))
     return found
 
 
@@ -149,7 +152,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
         f"{config['batches']} single-class batches of {config['rows']} rows each, {config['features']} channels on 4×4 "
         f"positions; seeds from {config['seed']}; float64, ε = 0"
     )
-    return {
+    drawn = {
         "orders": grid(
             results["table"],
             line="normalizer",
@@ -160,9 +163,12 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             value_label="survival of the order's shared part",
             title="Which orders of the loss get back through which normalizer",
             caption=caption,
-        ),
-        "epsilon": lines(
-            _with_formula(results["epsilon"]),
+        )
+    }
+    against_epsilon = [row for row in results["epsilon"] if row["ratio"] > 0 and row["survival"] is not None]
+    if against_epsilon:
+        drawn["epsilon"] = lines(
+            _with_formula(against_epsilon),
             x="ratio",
             y="survival",
             series="feature",
@@ -173,13 +179,12 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             title="Epsilon opens the diagonal term: ε / (σ² + ε)",
             caption=f"{results['data']}; one single-class batch of {config['rows']} rows; "
             f"seed {config['seed']}; float64",
-        ),
-    }
+        )
+    return drawn
 
 
-def _with_formula(rows: list[dict]) -> list[dict]:
+def _with_formula(measured: list[dict]) -> list[dict]:
     """Return the measured rows after a line of the formula, drawn finely enough to be seen as the curve that it is."""
-    measured = [row for row in rows if row["ratio"] > 0 and row["survival"] is not None]
     ratios = [row["ratio"] for row in measured]
     fine = np.geomspace(min(ratios), max(ratios), 100)
     return [{"feature": "formula", "ratio": r, "survival": r / (1 + r)} for r in fine.tolist()] + measured

@@ -21,13 +21,14 @@ from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
 from bnjax.reporting.tables import format_value
 from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
-from experiments.common.small_network import NetworkOptions, TrainedNetwork, batches, over_networks
+from experiments.common.small_network import NetworkOptions, TrainedNetwork, averaged, batches, told
 from experiments.common.threads import call_in_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = ("single_class", "mixed")
+KEYS = ("normalizer", "batch", "term", "part")
 NORMS = (
     "gradient_norm_output",
     "gradient_norm_input",
@@ -86,8 +87,10 @@ def run(config: Config) -> dict[str, Any]:
     tasks += [partial(measure, name) for name in normalizers]
     *maps, none, batch, layer = call_in_threads(tasks, "carrying terms back", devices=config.devices)
     per_batch = [*none, *batch, *layer]
+    runs = averaged(per_batch, ("seed", *KEYS), NORMS, counted="batches")
     return {
-        "table": over_networks(per_batch, ("normalizer", "batch", "term", "part"), NORMS),
+        "table": averaged(runs, KEYS, NORMS, counted="seeds"),
+        "runs": runs,
         "batches": per_batch,
         "maps": {"features": list(MAPPED_FEATURES)} | maps[0] | maps[1],
         "networks": [{"seed": seed, "training_accuracy": network.accuracy} for seed, network in networks.items()],
@@ -106,20 +109,26 @@ def failures(results: dict[str, Any]) -> list[str]:
             complaints.append(f"batch_norm lets the shared {row['term']} term through: survival {row['survival']:.1e}")
         if row["normalizer"] == "none" and abs(row["survival"] - 1) > BLOCKED:
             complaints.append(f"no normalizer blocks the {row['term']} term: survival {row['survival']:.3f}")
+    if all(row["survival"] is None for row in results["table"]):
+        complaints.append("no network has a gradient at the normalizer's output: nothing was compared")
     return complaints
 
 
 def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
-    """Return what was found of the paper's claims on batches of one class."""
-    of_one_class = [
-        row
-        for row in results["table"]
-        if (row["batch"], row["part"]) == ("single_class", "total")
-        and row["term"] in BLOCKED_TERMS
-        and row["survival"] is not None
-    ]
-    behind_batch = [row for row in of_one_class if row["normalizer"] == "batch_norm"]
-    behind_layer = [row for row in of_one_class if row["normalizer"] == "layer_norm"]
+    """Return what was found of the paper's claims on batches of one class, judged network by network."""
+
+    def of_one_class(table: str, normalizer: str) -> list[dict[str, Any]]:
+        wanted = (normalizer, "single_class", "total")
+        return [
+            row
+            for row in results[table]
+            if (row["normalizer"], row["batch"], row["part"]) == wanted
+            and row["term"] in BLOCKED_TERMS
+            and row["survival"] is not None
+        ]
+
+    behind_batch, behind_layer = (of_one_class("table", name) for name in ("batch_norm", "layer_norm"))
+    batch_runs, layer_runs = (of_one_class("runs", name) for name in ("batch_norm", "layer_norm"))
     found = [
         Claim(
             paper=BLINDNESS,
@@ -127,7 +136,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
             claim=f"On batches of one class batch normalization blocks the {BLOCKED_TERMS[row['term']]} of the loss.",
             ours=f"survival {_survival(row)}",
             n=_sample(row, results, config),
-            verdict=verdict([_blocked(row)], samples=row["seeds"]),
+            verdict=verdict((_blocked(run) for run in batch_runs if run["term"] == row["term"]), samples=row["seeds"]),
         )
         for row in behind_batch
     ]
@@ -138,7 +147,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
             claim="Layer normalization blocks neither of these two terms.",
             ours=", ".join(f"{BLOCKED_TERMS[row['term']]}: survival {_survival(row)}" for row in behind_layer),
             n=_sample(behind_layer[0], results, config),
-            verdict=verdict((not _blocked(row) for row in behind_layer), samples=behind_layer[0]["seeds"]),
+            verdict=verdict((not _blocked(run) for run in layer_runs), samples=behind_layer[0]["seeds"]),
         )
         found.append(alternative)
     return found
@@ -154,7 +163,7 @@ def _survival(row: dict[str, Any]) -> str:
 
 
 def _sample(row: dict[str, Any], results: dict[str, Any], config: dict[str, Any]) -> str:
-    return f"{row['seeds']} networks, {config['batches']} batches of {config['rows']} rows each; {results['data']}"
+    return f"{told(row, config)}, {config['batches']} batches of {config['rows']} rows each; {results['data']}"
 
 
 def summary(results: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,11 +19,11 @@ Row = dict[str, Any]
 NOT_RUN = "not run yet"
 TITLE = "Results: the papers' claims, one by one"
 INTRODUCTION = (
-    "Every claim of the three papers that an experiment here tests, in our words, and what was found of it. "
-    "The numbers are those of the runs' records, and the verdicts are computed from them: reproduced where every case "
+    "Every claim of the three papers that an experiment here tests, in our words, and what was found of it. The "
+    "numbers are those of the runs' records, and the verdicts are computed from them: reproduced where every case "
     "that was tried is as the paper says, partly where some are or what it supposes holds for some, not reproduced "
-    "where none is or what was found may be chance, misprinted where it does not hold as it is printed and does with the "
-    "correction that is given. ± is the standard deviation over what n counts first, such as networks or seeds."
+    "where none is or what was found may be chance, misprinted where it does not hold as it is printed and does with "
+    "the correction that is given. ± is the standard deviation over what n counts first, such as networks or seeds."
 )
 TIMES = "Seconds are those of the whole run, compilation included; dates are in UTC."
 FINDINGS = Path(__file__).parents[2] / "docs" / "findings.md"

@@ -183,28 +183,34 @@ def train_small_networks(
     return networks
 
 
-def over_networks(
-    per_batch: Sequence[dict[str, Any]], by: Sequence[str], metrics: Sequence[str]
+def averaged(
+    rows: Sequence[dict[str, Any]], by: Sequence[str], metrics: Sequence[str], *, counted: str
 ) -> list[dict[str, Any]]:
-    """Return mean and standard deviation over the networks, of their means over their batches.
+    """Return mean and standard deviation of the metrics over all rows that agree in the keys `by`.
 
-    Args:
-        per_batch: A row for each batch of each network: its `seed`, the keys `by`, the `metrics`, and the `reason`
-            where a metric is None.
-        by: The keys of one row of the result.
-        metrics: What is averaged, over the batches that have it.
+    A row without a `survival` is left out, unless none of its group has one: then all of them are averaged, and the
+    survival is None with the first one's `reason`.
 
     Returns:
-        The rows of `over_seeds`; with the first batch's `reason` where no batch has one of the metrics.
+        A row for each group, in the order of first appearance: the keys, each metric and `<metric>_std` (population
+        standard deviation), `counted`: how many rows have a survival, and the `reason`.
     """
-    of_networks = over_seeds(per_batch, ("seed", *by), metrics)
-    reasons: dict[tuple, str] = {}
-    for row in per_batch:
-        reasons.setdefault(tuple(row[key] for key in by), row["reason"])
-    return [
-        row | {"reason": reasons[tuple(row[key] for key in by)] if None in row.values() else ""}
-        for row in over_seeds(of_networks, by, metrics)
-    ]
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in by), []).append(row)
+    table = []
+    for alike in groups.values():
+        measured = [row for row in alike if row["survival"] is not None]
+        (average,) = over_seeds(measured or alike, by, metrics)
+        del average["seeds"]
+        table.append({**average, counted: len(measured), "reason": "" if measured else alike[0]["reason"]})
+    return table
+
+
+def told(row: dict[str, Any], config: dict[str, Any]) -> str:
+    """Return over how many networks a row of a table is the mean, and of how many that were trained if not all."""
+    left_out = config["seeds"] - row["seeds"]
+    return f"{row['seeds']} networks" + (f" ({left_out} more have no such gradient)" if left_out else "")
 
 
 def batches(network: TrainedNetwork, rows: int, kind: str, count: int, seed: int) -> list[np.ndarray]:

@@ -34,13 +34,12 @@ def verdicts(experiment: Any, results: dict[str, Any], **config: Any) -> list[st
 def survivals(batch_norm: float, layer_norm: float = 0.5, seeds: int = 5) -> dict[str, Any]:
     keys = {"batch": ONE_CLASS, "part": "total", "survival_std": 0.0, "seeds": seeds}
     through = {"none": 1.0, "batch_norm": batch_norm, "layer_norm": layer_norm}
-    return {
-        "table": [
-            {"normalizer": name, "term": term, "survival": survival, **keys}
-            for name, survival in through.items()
-            for term in ("gradient", "diagonal", "off_diagonal")
-        ]
-    }
+    table = [
+        {"normalizer": name, "term": term, "survival": survival, **keys}
+        for name, survival in through.items()
+        for term in ("gradient", "diagonal", "off_diagonal")
+    ]
+    return {"table": table, "runs": [row for row in table for _ in range(seeds)]}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +60,23 @@ def test_a_term_without_a_gradient_is_not_judged():
     assert verdicts(hessian_blocking, results) == []
 
 
+def test_networks_are_judged_one_by_one_whatever_their_mean():
+    results = survivals(1e-16, layer_norm=0.3, seeds=3)
+    for name, term, survival in (("batch_norm", "gradient", 0.5), ("layer_norm", "diagonal", 0.0)):
+        first = next(row for row in results["runs"] if (row["normalizer"], row["term"]) == (name, term))
+        results["runs"][results["runs"].index(first)] = first | {"survival": survival}
+    assert verdicts(hessian_blocking, results) == ["partly", "reproduced", "partly"]
+
+
+def test_networks_without_a_gradient_are_told_and_not_counted():
+    results = survivals(1e-16, seeds=2)
+    results["runs"] += [row | {"survival": None} for row in results["runs"]]
+    claims = hessian_blocking.claims({"data": "some data", **results}, {**CONFIG, "seeds": 4})
+    assert [claim.n.partition(",")[0] for claim in claims] == ["2 networks (2 more have no such gradient)"] * 3
+    nothing = [row | {"survival": None} for row in results["table"]]
+    assert any("nothing was compared" in line for line in hessian_blocking.failures({"table": nothing}))
+
+
 @pytest.mark.parametrize(
     ("second", "third", "expected"),
     [
@@ -74,8 +90,10 @@ def test_an_order_is_mostly_blocked_if_less_than_half_of_its_square_gets_back(se
         {"normalizer": "batch_norm", "order": order, "survival": survival, "survival_std": 0.0, "seeds": 5}
         for order, survival in ((1, 1e-16), (2, second), (3, third), ("remainder", 0.9))
     ]
-    assert verdicts(blocking_spectrum, {"table": table}) == expected
-    assert verdicts(blocking_spectrum, {"table": table[:1]}) == []
+    assert verdicts(blocking_spectrum, {"table": table, "runs": table * 5}) == expected
+    assert verdicts(blocking_spectrum, {"table": table[:1], "runs": table[:1]}) == []
+    other = [row | {"survival": 1.5 - row["survival"]} for row in table]  # What one blocks mostly, another doesn't.
+    assert verdicts(blocking_spectrum, {"table": table, "runs": table + other})[0] == "partly"
 
 
 def differences(diagonal: float, off_diagonal: float, normalizer: str = "batch_norm") -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 
 from bnjax.data import digits
 from bnjax.normalizers import batch_norm
-from experiments.common.small_network import TrainedNetwork, over_networks, train_small_networks
+from experiments.common.small_network import TrainedNetwork, averaged, train_small_networks
 
 
 def trained(*seeds: int) -> dict[int, TrainedNetwork]:
@@ -26,14 +26,16 @@ def test_the_spread_is_that_of_the_networks_whatever_their_batches():
         for seed, of_batches in survivals.items()
         for survival in of_batches
     ]
-    (row,) = over_networks(rows, ("term",), ("survival",))
+    runs = averaged(rows, ("seed", "term"), ("survival",), counted="batches")
+    assert [(run["survival"], run["batches"]) for run in runs] == [(1.0, 2), (3.0, 2)]
+    (row,) = averaged(runs, ("term",), ("survival",), counted="seeds")
     assert (row["survival"], row["survival_std"], row["seeds"]) == (2.0, 1.0, 2)
 
 
-@pytest.mark.parametrize(("survivals", "expected"), [((None, None), None), ((None, 0.5), 0.5)])
-def test_a_survival_that_no_batch_has_is_none_with_its_reason(survivals, expected):
-    rows = [
-        {"seed": 0, "term": "a", "survival": survival, "reason": "" if survival else "none"} for survival in survivals
-    ]
-    (row,) = over_networks(rows, ("term",), ("survival",))
-    assert (row["survival"], row["reason"]) == (expected, "" if expected else "none")
+@pytest.mark.parametrize(
+    ("survivals", "expected"), [((None, None), (None, 0, "off")), ((None, 0.5), (0.5, 1, "")), ((0.5,), (0.5, 1, ""))]
+)
+def test_only_what_has_a_survival_counts_and_where_nothing_has_the_reason_is_told(survivals, expected):
+    rows = [{"term": "a", "survival": survival, "reason": "" if survival else "off"} for survival in survivals]
+    (row,) = averaged(rows, ("term",), ("survival",), counted="seeds")
+    assert (row["survival"], row["seeds"], row["reason"]) == expected
