@@ -57,7 +57,7 @@ OVER_ROW: dict[str, Factory] = {
     "layer": layer_norm,
     "rms": rms_norm,
 }
-# The entries that share statistics.
+# Which entries share statistics.
 GROUPS: dict[str, Groups] = {
     **dict.fromkeys(OVER_BATCH, by_feature),
     "ghost": by_ghost_and_feature(3),

@@ -203,7 +203,7 @@ def test_without_statistics_both_modes_are_the_same_and_rows_do_not_meet(name):
 
 
 @pytest.mark.parametrize("name", sorted({*OVER_BATCH, *OVER_ROW} - {"renorm"}))  # Running statistics too.
-def test_a_groups_positive_factor_is_not_seen_without_epsilon_and_its_shift_by_the_uncentred_alone(name):
+def test_without_epsilon_a_groups_factor_is_seen_by_none_and_its_shift_by_the_uncentred_alone(name):
     x, normalizer = features(), NORMALIZERS[name](epsilon=0.0)
     generator, groups = np.random.default_rng(3), GROUPS[name](MAPS)
     factor, shift = (jnp.asarray(drawn)[groups] for drawn in generator.uniform(0.5, 2.0, (2, x.size)))
