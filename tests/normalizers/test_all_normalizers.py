@@ -202,7 +202,8 @@ def test_without_statistics_both_modes_are_the_same_and_rows_do_not_meet(name):
     assert_close(normalizer.apply(params, {}, x[:1])[0], y[:1])
 
 
-@pytest.mark.parametrize("name", sorted({*OVER_BATCH, *OVER_ROW} - {"renorm"}))  # Running statistics too.
+# Batch renormalization sees both, by its running statistics.
+@pytest.mark.parametrize("name", sorted({*OVER_BATCH, *OVER_ROW} - {"renorm"}))
 def test_without_epsilon_a_groups_factor_is_seen_by_none_and_its_shift_by_the_uncentred_alone(name):
     x, normalizer = features(), NORMALIZERS[name](epsilon=0.0)
     generator, groups = np.random.default_rng(3), GROUPS[name](MAPS)
