@@ -27,17 +27,25 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
+from bnjax.theorems.blocked_spaces import (
+    Groups,
+    by_feature,
+    by_ghost_and_feature,
+    by_row_and_feature,
+    by_row_and_feature_group,
+    by_row_and_position,
+)
 
 Factory = Callable[..., Normalizer]
 
-# The p of every ℓp normalization.
-P_OF = {"l1": 1, "l2": 2, "linf": math.inf}
 # Statistics over the batch, kept from call to call.
 OVER_BATCH: dict[str, Factory] = {
     "batch": batch_norm,
     "detached": detached_batch_norm,
     "ghost": partial(ghost_batch_norm, ghost_size=3),
-    **{name: partial(lp_norm, p=p) for name, p in P_OF.items()},
+    "l1": partial(lp_norm, p=1),
+    "l2": partial(lp_norm, p=2),
+    "linf": partial(lp_norm, p=math.inf),
     "noisy": noisy_batch_norm,
     "post_shifted": post_shifted_batch_norm,
     "renorm": batch_renorm,
@@ -49,6 +57,17 @@ OVER_ROW: dict[str, Factory] = {
     "layer": layer_norm,
     "rms": rms_norm,
 }
+# Which entries share statistics.
+GROUPS: dict[str, Groups] = {
+    **dict.fromkeys(OVER_BATCH, by_feature),
+    "ghost": by_ghost_and_feature(3),
+    "group": by_row_and_feature_group(2),
+    "instance": by_row_and_feature,
+    "layer": by_row_and_position,
+    "rms": by_row_and_position,
+}
+# Those that subtract no mean: a shift is seen, and a group that is constant has a spread unless it is zero.
+UNCENTRED = {"rms"}
 WITH_EPSILON: dict[str, Factory] = {**OVER_BATCH, **OVER_ROW, "frozen": frozen_batch_norm}
 NORMALIZERS: dict[str, Factory] = {**WITH_EPSILON, "identity": identity}
 

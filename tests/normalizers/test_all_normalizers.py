@@ -12,13 +12,14 @@ from bnjax import normalizers
 from bnjax.normalizers import batch_norm, group_norm, lp_norm, noisy_batch_norm
 from tests.comparison import assert_close
 from tests.normalizers.cases import (
+    GROUPS,
     KEY,
     MAPS,
     NORMALIZERS,
     OVER_BATCH,
     OVER_ROW,
-    P_OF,
     ROWS,
+    UNCENTRED,
     WITH_EPSILON,
     compiled,
     drawn_like,
@@ -167,17 +168,18 @@ def test_the_rows_of_a_permuted_batch_are_permuted(name):
     assert_close(compiled(normalizer, params, stats, x[order])[0], compiled(normalizer, params, stats, x)[0][order])
 
 
-@pytest.mark.parametrize("name", [*OVER_BATCH, "frozen"])
-def test_running_mode_uses_the_running_statistics_and_keeps_them(name):
-    x, normalizer = features(), NORMALIZERS[name](epsilon=0.25)
-    params, stats = (drawn_like(state, seed=seed) for seed, state in enumerate(normalizer.init(x)))
-    mean, spread = (stats[entry] for entry in sorted(stats))
-    is_variance = P_OF.get(name, 2) == 2
-    scale = (spread + 0.25) ** 0.5 if is_variance else spread + 0.25
-    shift = 0.1 if name == "post_shifted" else 0.0
-    expected = params["scale"] * (x - mean) / scale + params["bias"] + shift
-    y, after = normalizer.apply(params, stats, x, mode="running")
-    assert_close(y, expected)
+@pytest.mark.parametrize("name", OVER_BATCH)
+def test_running_mode_gives_a_row_alone_what_it_gets_in_a_batch_of_these_statistics_and_keeps_them(name):
+    normalizer = OVER_BATCH[name](epsilon=0.25, momentum=0.0)
+    half = features()[:3]
+    x = jnp.concatenate([half, half])  # Ghost batches that have the statistics of all.
+    params, initial = (drawn_like(state) for state in normalizer.init(x))
+    _, stats = normalizer.standardize(initial, x, mode="batch", key=KEY)
+    (values, _), _ = normalizer.standardize(stats, x, mode="batch", key=KEY)
+    slope, offset = normalizer.affine(params, x[:1], mode="running", key=None)
+    y, after = normalizer.apply(params, stats, x[:1], mode="running")
+    assert_close(y, slope * values[:1] + offset)
+    assert stats.keys() == initial.keys() == after.keys()
     assert all(after[entry] is stats[entry] for entry in stats)
 
 
@@ -200,24 +202,18 @@ def test_without_statistics_both_modes_are_the_same_and_rows_do_not_meet(name):
     assert_close(normalizer.apply(params, {}, x[:1])[0], y[:1])
 
 
-# By name: the shape that a shift and a positive factor of the features may have without being seen at ε = 0.
-INVARIANCES = {
-    **{name: (1, 1, 1, 4) for name in OVER_BATCH if name not in ("ghost", "renorm")},
-    "group": (6, 1, 1, 2),
-    "instance": (6, 1, 1, 4),
-    "layer": (6, 3, 2, 1),
-    "rms": (6, 3, 2, 1),
-}
-
-
-@pytest.mark.parametrize("name", INVARIANCES)
-def test_shift_and_scale_of_a_group_are_not_seen_without_epsilon(name):
+# Batch renormalization sees both, by its running statistics.
+@pytest.mark.parametrize("name", sorted({*OVER_BATCH, *OVER_ROW} - {"renorm"}))
+def test_without_epsilon_a_groups_factor_is_seen_by_none_and_its_shift_by_the_uncentred_alone(name):
     x, normalizer = features(), NORMALIZERS[name](epsilon=0.0)
-    generator, shape = np.random.default_rng(3), INVARIANCES[name]
-    factor, shift = generator.uniform(0.5, 2.0, shape), generator.normal(size=shape) * (name != "rms")
-    if name == "group":  # Both features of a group move together.
-        factor, shift = (np.repeat(array, 2, axis=-1) for array in (factor, shift))
-    assert_close(outputs(normalizer, jnp.asarray(factor * x + shift)), outputs(normalizer, x))
+    generator, groups = np.random.default_rng(3), GROUPS[name](MAPS)
+    factor, shift = (jnp.asarray(drawn)[groups] for drawn in generator.uniform(0.5, 2.0, (2, x.size)))
+    expected = outputs(normalizer, x)
+    assert_close(outputs(normalizer, factor * x), expected)
+    if name in UNCENTRED:
+        assert np.max(abs(outputs(normalizer, x + shift) - expected)) > 0.1
+    else:
+        assert_close(outputs(normalizer, x + shift), expected)
 
 
 @pytest.mark.parametrize("name", NORMALIZERS)
