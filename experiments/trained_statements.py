@@ -212,6 +212,8 @@ def _table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         difference = (np.abs if (statement, form) in EQUALITIES else np.asarray)(left - right) / size
         missed = np.where(applies, difference, 0.0)
         violated = ~(missed <= TOLERANCE)
+        asserted = form == "derived" and applies.any()
+        reason = "as printed: counted, not asserted" if form == "printed" else "its hypothesis holds nowhere"
         table.append(
             {
                 "epoch": epoch,
@@ -222,8 +224,8 @@ def _table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "applies": int(np.sum(applies)),
                 "missed_by_at_most": float(np.max(missed)),
                 "violated_share": float(np.sum(violated) / max(np.sum(applies), 1)),
-                "holds": None if form == "printed" else not violated.any(),
-                "reason": "as printed: counted, not asserted" if form == "printed" else "",
+                "holds": not violated.any() if asserted else None,
+                "reason": "" if asserted else reason,
             }
         )
     return table
@@ -252,7 +254,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
                     "when": f"epoch {row['epoch']}",
                 }
                 for row in results["table"]
-                if row["form"] == "printed"
+                if row["form"] == "printed" and row["applies"]
             ],
             name="statement",
             value="share",

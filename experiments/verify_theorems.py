@@ -164,19 +164,21 @@ def _row(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict
     excess = np.where(np.isfinite(error), error / np.maximum(bound, np.finfo(bound.dtype).tiny), np.inf)
     worst = int(np.argmax(excess))
     violated = ~(error <= bound)
-    derived = statement.form == "derived"
+    applies_share = float(np.mean(np.concatenate([trial["applies"] for trial in trials])))
+    asserted = statement.form == "derived" and applies_share > 0
+    reason = "as printed: counted, not asserted" if statement.form == "printed" else "its hypothesis holds nowhere"
     return {
         "theorem": statement.name,
         "claim": statement.claim,
         "form": statement.form,
         "dtype": dtype,
         "cases": len(error),
-        "applies_share": float(np.mean(np.concatenate([trial["applies"] for trial in trials]))),
+        "applies_share": applies_share,
         "worst_error": float(error[worst]),
         "bound": float(bound[worst]),
-        "holds": not violated.any() if derived else None,
+        "holds": not violated.any() if asserted else None,
         "violated_share": float(np.mean(violated)),
-        "reason": "" if derived else "as printed: counted, not asserted",
+        "reason": "" if asserted else reason,
     }
 
 

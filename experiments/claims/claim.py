@@ -26,7 +26,8 @@ BLINDNESS, OPTIMIZATION, COLLAPSE = PAPERS
 SECTION_UNKNOWN = "in the paper, section not known to us"
 # What follows from the paper, but is not said there.
 OWN_QUESTION = "not stated there: our question"
-_PLACE = re.compile(r"abstract|(section|appendix|Fig\.|definition|theorem|lemma|observation) [A-Z]?[\d.]*\b.*")
+_NUMBERED = r"(section|appendix|Fig\.|definition|theorem|lemma|observation) ([A-Z]|[A-Z]?\.?\d[\d.]*)"
+_PLACE = re.compile(rf"(abstract|{_NUMBERED})((, | and | \().*)?")
 
 Verdict = Literal["reproduced", "partly", "not reproduced", "misprinted"]
 

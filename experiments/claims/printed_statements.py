@@ -28,15 +28,18 @@ def _claim(theorem: Theorem, results: dict[str, Any], config: dict[str, Any]) ->
         return [row for row in results["table"] if (row["statement"], row["form"]) == (name, form)]
 
     derived = rows_of(DERIVED[name], "derived")
-    printed = rows_of(name, "printed") or derived
-    if not all(row["applies"] for row in printed):
+    tried = rows_of(name, "printed") or derived
+    printed = [row for row in tried if row["applies"]]
+    if not printed:
         return []
     cases = [case for row in printed for case in (row["violated_share"] == 0, row["violated_share"] < 1)]
     if all(cases):
-        cases += [row["applies"] == row["features"] for row in printed]
+        cases += [row["applies"] == row["features"] for row in tried]
     found = verdict(cases)
-    misprinted = bool(theorem.correction) and found != "reproduced" and all(row["holds"] for row in derived)
-    applying = _by_epoch(printed, lambda row: f"{row['applies']} of {row['features']} features")
+    misprinted = (
+        bool(theorem.correction) and found != "reproduced" and not any(row["holds"] is False for row in derived)
+    )
+    applying = _by_epoch(tried, lambda row: f"{row['applies']} of {row['features']} features")
     violated = _by_epoch(printed, lambda row: f"{row['violated_share']:.0%}")
     ours = [
         f"its hypothesis, {theorem.hypothesis}, holds at {applying}" if theorem.hypothesis else "",

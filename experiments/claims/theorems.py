@@ -109,9 +109,11 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
     found = []
     for theorem in THEOREMS:
         rows = [row for row in results["table"] if row["theorem"].partition(" (")[0] in theorem.derived]
-        derived, printed = ([row for row in rows if row["form"] == form] for form in ("derived", "printed"))
-        if not derived or not all(row["applies_share"] for row in printed):
-            continue
+        derived, printed = (
+            [row for row in rows if row["form"] == form and row["applies_share"]] for form in ("derived", "printed")
+        )
+        if not derived or (not printed and any(row["form"] == "printed" for row in rows)):
+            continue  # It was not tried, or there is no case that it is about.
         holds, violated = all(row["holds"] for row in derived), any(row["violated_share"] for row in printed)
         cases = [holds, *([not violated] if printed else [])]
         if all(cases):

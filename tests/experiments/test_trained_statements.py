@@ -60,3 +60,11 @@ def test_features_at_which_the_hypothesis_fails_are_counted_and_not_compared():
         (row,) = [row for row in _table(kept) if (row["statement"], row["form"]) == ("S3", "printed")]
         assert (row["missed_by_at_most"], row["violated_share"]) == (found, share)
         assert (row["applies"], row["features"], row["where_printed"]) == (share, 3, "theorem 4.2, second part")
+
+
+def test_a_statement_that_is_about_no_feature_neither_holds_nor_fails():
+    sides = {"left": 9.0, "right": 1.0, "size": 1.0, "applies": False}
+    rows = [{"epoch": 0, "statement": statement, "form": form, **sides} for statement, form in FORMS]
+    for row in _table(rows):
+        assert (row["holds"], row["applies"], row["violated_share"]) == (None, 0, 0.0)
+        assert row["reason"]

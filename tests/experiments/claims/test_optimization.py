@@ -174,5 +174,10 @@ def test_the_second_part_of_theorem_4_2_is_judged_where_its_hypothesis_holds():
     (second_part,) = (claim for claim in trained_statements.claims(statements(6), config) if "second" in claim.place)
     assert "holds at 6 of 8 features (epoch 0), 6 of 8 features (epoch 5); violated at 0%" in second_part.ours
     assert second_part.verdict == "partly"
+    at_one_epoch = statements(6, S3_printed=1.0)
+    last = [row for row in at_one_epoch["table"] if (row["statement"], row["form"]) == ("S3", "printed")][-1]
+    last |= {"applies": 0, "violated_share": 0.0}
+    (second_part,) = (claim for claim in trained_statements.claims(at_one_epoch, config) if "second" in claim.place)
+    assert second_part.verdict == "not reproduced"
     nowhere = trained_statements.claims(statements(0), config)
     assert [claim.place for claim in nowhere if "second" in claim.place] == []

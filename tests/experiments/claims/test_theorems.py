@@ -44,3 +44,11 @@ def test_a_theorem_with_a_hypothesis_says_at_how_many_features_it_holds():
     assert "holds at 50% (float64) of the features; as printed violated in 0% (float64) of the cases" in claim.ours
     results["table"][1]["applies_share"] = 0.0
     assert theorems.claims(results, CONFIG) == []
+
+
+def test_a_theorem_is_judged_in_the_precision_in_which_it_is_about_something():
+    results = statements(("S3", "derived", 0.0), ("S3", "printed", 1.0))
+    nowhere = [row | {"dtype": "float32", "applies_share": 0.0, "violated_share": 0.0} for row in results["table"]]
+    (claim,) = theorems.claims({"table": [*results["table"], *nowhere]}, CONFIG)
+    assert claim.verdict == "partly"
+    assert "as printed violated in 100% (float64) of the cases" in claim.ours
