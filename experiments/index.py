@@ -37,7 +37,7 @@ def index(folder: Path) -> Path:
             damaged.append({"folder": str(directory.relative_to(folder)), "reason": str(error)})
     runs.sort(key=lambda run: str(run.record.provenance.get("started", "")), reverse=True)
     page = folder / "index.html"
-    write_text(page, runs_page(f"Runs in {folder.resolve().name}", runs, damaged))
+    write_text(page, runs_page(f"Runs of {folder.resolve().name}", runs, damaged))
     return page
 
 

@@ -259,7 +259,6 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
             name="statement",
             value="share",
             series="when",
-            floor=1e-3,
             name_label="statement",
             value_label="share of the features where it applies that violate it",
             title="Statements as printed in arXiv 1805.11604, in trained networks",

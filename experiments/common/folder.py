@@ -128,5 +128,5 @@ def print_results(
         if record.results.get("failures") == []:
             print("\nAll checks of the computation hold.")
         if record.config["smoke"]:
-            print("\nA smoke run: its sizes say nothing about the question.")
+            print("\nA smoke run: its sizes say nothing about the question, so nothing is said of the claims.")
         print(f"\nwritten to {directory}/: {', '.join(sorted(path.name for path in directory.iterdir()))}")

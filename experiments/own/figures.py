@@ -70,7 +70,9 @@ def _layers(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(row["layer"] for row in rows))
 
 
-def _floor(values: list[float]) -> float:
-    """Return the power of ten at which zeros stand apart from the smallest of the other values."""
+def _floor(values: list[float]) -> float | None:
+    """Return the power of ten at which zeros stand apart from the smallest of the other values; None in one decade."""
+    if min(values) > 0.1 * max(values):
+        return None
     smallest = min((value for value in values if value > ROUNDING), default=ROUNDING)
     return max(ROUNDING, 10.0 ** math.floor(math.log10(smallest / 3)))

@@ -28,7 +28,8 @@ def html(tmp_path: Path) -> str:
     return (tmp_path / "index.html").read_text()
 
 
-def test_runs_are_listed_with_their_question_page_and_settings_other_than_the_default(html):
+def test_runs_are_listed_with_their_question_page_and_settings_other_than_the_default(html, tmp_path: Path):
+    assert f"<h1>Runs of {tmp_path.name}</h1>" in html
     assert "Which powers of a polynomial loss reach the layers below batch normalization?" in html
     assert '<a href="a%20b%23/run/report.html">polynomial_orders</a>' in html
     assert "<td>rows 7</td>" in html

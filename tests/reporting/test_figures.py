@@ -197,6 +197,7 @@ def test_a_logarithmic_axis_refuses_zero_unless_a_floor_is_given():
         lines(rows, x="order", y="survival", log_y=True, **TEXTS)
     figure = lines(rows, x="order", y="survival", log_y=True, floor=1e-12, **TEXTS)
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), [1e-12, 1.0])
+    assert figure.axes[0].get_ylabel() == "survival\n(hollow: at most 1e-12, zero to rounding)"
     with pytest.raises(ValueError, match="order >= 0"):
         lines([{"order": -1, "survival": 1.0}], x="order", y="survival", log_x=True, **TEXTS)
 

@@ -119,6 +119,12 @@ def test_a_page_says_whether_the_checks_hold(failures, said):
     assert said in run_page(record(failures=failures), "")
 
 
+def test_the_page_of_a_smoke_run_alone_says_why_it_says_nothing_of_claims():
+    said = "so nothing is said of the claims"
+    assert said in run_page(Record("experiments.demo", {"smoke": True}, PROVENANCE, RESULTS), "Does it hold?")
+    assert said not in run_page(record(), "Does it hold?")
+
+
 def test_a_record_of_an_older_version_has_a_page():
     assert "What?" in run_page(Record("experiments.demo", {}, {}, {"table": TABLE}), "What?")
 

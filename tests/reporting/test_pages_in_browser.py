@@ -96,9 +96,31 @@ def test_two_runs_are_set_side_by_side_row_by_row(tmp_path: Path):
     found = seen(tmp_path / "index.html", runs_page("Runs", runs), script)
     assert found["ticked"] == [True, True, False]
     assert found["settings"][:2] == [["rows", "8", "16"], ["seed", "0", "0"]]
-    assert found["table"] == [["gradient", "0.25\n0.5\n+0.25"], ["diagonal", "1"], ["new", "–\n2"]]
+    assert found["table"] == [
+        ["gradient", "left 0.25\nright 0.5\nchange +0.25"],
+        ["diagonal", "1"],
+        ["new", "left –\nright 2"],
+    ]
     assert found["images"] == ["run1/survival.svg"]
     assert (found["hidden"], found["hiddenAgain"]) == (False, True)
+
+
+def test_the_earlier_run_stands_left_and_zeros_to_rounding_do_not_differ(tmp_path: Path):
+    tables = [
+        [{"term": "gradient", "survival": survival, "norm": norm}] for survival, norm in ((2e-19, 3.0), (0.0, 2.0))
+    ]
+    later, earlier = (record(table) for table in tables)
+    later = replace(later, provenance={**later.provenance, "started": "2026-01-02T00:00:00+00:00"})
+    script = """
+      document.querySelectorAll(".choice").forEach(box => box.click());
+      const cells = [...document.querySelectorAll("#beside table")].at(-1).tBodies[0].rows[0].cells;
+      return [...cells].map(cell => [cell.innerText, cell.classList.contains("differs")]);"""
+    page = runs_page("Runs", [Run(each, "", None, "", {}, []) for each in (later, earlier)])
+    assert seen(tmp_path / "index.html", page, script) == [
+        ["gradient", False],
+        ["0", False],
+        ["left 2\nright 3\nchange +1", True],
+    ]
 
 
 def test_runs_of_different_experiments_are_not_set_side_by_side(tmp_path: Path):

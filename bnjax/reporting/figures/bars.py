@@ -88,7 +88,7 @@ def survival_bars(
             axis.set_ylabel(value_label)
             axis.set_xlim(centers[0] - 0.6, centers[-1] + 0.6)
             _label_groups(axis, centers, groups)
-        legend(figure, axes[0], by)
+        legend(axes[0], by)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from bnjax.reporting.figures.canvas import COLORS, INK, STYLE, framed
+from bnjax.reporting.figures.canvas import COLORS, INK, STYLE, framed, legend
 from bnjax.reporting.records import Row
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -51,7 +51,7 @@ def boxes_on_images(
                 axis.set_yticks([])
             line[0].set_ylabel(name.replace("_", "\n"), rotation=0, ha="right", va="center", color=INK)
         handles = [Line2D([], [], label=label, **look) for label, look in LOOKS.items()]
-        figure.legend(handles=handles, loc="outside right upper", alignment="left")
+        legend(axes[len(pixels) - 1], handles=handles)
     return figure
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -74,8 +75,8 @@ def framed(
     figure = Drawing(figsize=size, layout="constrained")
     figure.rows = rows
     characters = size[0] * 15
-    # Half of a bold line's room, so that it ends before a legend beside the axes begins.
-    figure.suptitle(textwrap.fill(title, int(characters * 0.48)), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    # The title's letters are larger than the caption's, and bold.
+    figure.suptitle(textwrap.fill(title, int(characters * 0.55)), x=0.01, ha="left", fontsize=12, fontweight="bold")
     figure.supxlabel(textwrap.fill(caption, int(characters)), x=0.01, ha="left", fontsize=8, color=FAINT)
     return figure, figure.subplots(lines, columns, squeeze=False).ravel()
 
@@ -85,10 +86,10 @@ def rows_of(figure: Figure) -> Sequence[Row]:
     return figure.rows if isinstance(figure, Drawing) else ()
 
 
-def legend(figure: Figure, axis: Axes, title: str) -> None:
-    """Puts the legend beside the axes, under the name of what it tells apart."""
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, title=title, loc="outside right upper", alignment="left")
+def legend(axis: Axes, title: str = "", handles: Sequence[Artist] | None = None) -> None:
+    """Puts the legend to the right of the axes, below the figure's title, under the name of what it tells apart."""
+    # A part of the axes, for which the layout makes room; a legend of the figure may stand on the figure's title.
+    axis.legend(title=title, loc="upper left", bbox_to_anchor=(1, 1), alignment="left", handles=handles)
 
 
 def distinct(rows: Sequence[Row], key: str) -> list[Any]:

@@ -1,7 +1,7 @@
 """How does one quantity follow another? Lines that differ in their markers, with bands of spread."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -57,7 +57,7 @@ def lines(
         panels: The key that tells the panels apart, which stand side by side on the same axes; one panel if None.
         spread: The key of the half-width of the band around a line, such as a standard deviation.
         reference: The key of what ``y`` is compared with, drawn beside each line, dashed and without a marker.
-        x_label: What the horizontal axis shows, with its unit; the key if None.
+        x_label: What the horizontal axis shows, with its unit; the key if None. An only value is its only tick.
         y_label: What the vertical axis shows, with its unit; the key if None.
         log_x: Whether the horizontal axis is logarithmic; if a value is 0, from 1 on only, with a tick at every value.
         log_y: Whether the vertical axis is logarithmic.
@@ -96,11 +96,10 @@ def lines(
             axis.grid(visible=True)
             if floor is not None:
                 axis.axhline(floor, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
-        if floor is not None:
-            _label_floor(_first_at_floor(axes, panel_names, rows, panels, y, floor), floor)
-        axes[0].set_ylabel(y_label or y)
+        at_floor = "" if floor is None else f"\n(hollow: at most {power(floor)}, zero to rounding)"
+        axes[0].set_ylabel(f"{y_label or y}{at_floor}")
         if series:
-            legend(figure, axes[0], series)
+            legend(axes[-1], series)
     return figure
 
 
@@ -108,43 +107,19 @@ def _is_in(row: Row, panels: str | None, panel: Any) -> bool:
     return panels is None or row[panels] == panel
 
 
-def _first_at_floor(
-    axes: Iterable[Axes], names: Sequence[Any], rows: Sequence[Row], panels: str | None, y: str, floor: float
-) -> Axes:
-    """Returns the first panel with a value at the floor, the last one if there is none."""
-    *others, last = zip(axes, names, strict=True)
-    for axis, panel in others:
-        if any(row[y] is not None and row[y] <= floor and _is_in(row, panels, panel) for row in rows):
-            return axis
-    return last[0]
-
-
 def _scale_places(axis: Axes, places: Sequence[float], log: bool) -> None:
-    if log and min(places) == 0:
+    ticks = sorted(set(places))
+    if log and ticks[0] == 0:
         axis.set_xscale("symlog", base=2, linthresh=1)
-        ticks = sorted(set(places))
         axis.set_xticks(ticks, [f"{place:g}" for place in ticks])
+    elif len(ticks) == 1:
+        axis.set_xticks(ticks, [f"{ticks[0]:g}"])
     elif log:
         axis.set_xscale("log")
     else:
         integer = all(float(place).is_integer() for place in places)
         # So few, and without quarters, that the labels stand apart.
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=integer))
-
-
-def _label_floor(axis: Axes, floor: float) -> None:
-    axis.annotate(
-        f"≤{power(floor)}, zero to rounding (hollow)",
-        (1, floor),
-        (0, 4),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=8,
-        color=FAINT,
-        bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1},
-    )
 
 
 def _line(
@@ -160,7 +135,7 @@ def _line(
 ) -> None:
     """Draws one series, its values at the floor hollow, and the band around it."""
     lowest = -math.inf if floor is None else floor
-    places = np.array([row[x] for row in rows], dtype=float)
+    places, every = np.array([row[x] for row in rows], dtype=float), max(1, len(rows) // 15)
     values = np.array([math.nan if row[y] is None else row[y] for row in rows], dtype=float)
     shown, hollow = np.maximum(values, lowest), values <= lowest
     color = COLORS[index % len(COLORS)]
@@ -170,8 +145,8 @@ def _line(
         "markersize": 9 * thickness,
         "markeredgecolor": INK,
         "markeredgewidth": 0.6,
-        "markevery": max(1, len(rows) // 15),
     }
+    white: dict[str, Any] = look | {"markerfacecolor": "white"}
     dashes = DASHES[index // len(COLORS) % len(DASHES)]
     axis.plot(
         places,
@@ -179,9 +154,11 @@ def _line(
         linestyle=dashes,
         linewidth=3 * thickness,
         label=None if name is None else str(name),
-        **look,
+        markevery=np.flatnonzero(~hollow[::every]) * every,
+        **(white if rows and hollow.all() else look),  # As the legend shows it.
     )
-    axis.plot(places[hollow], shown[hollow], linestyle="none", **(look | {"markerfacecolor": "white", "markevery": 1}))
+    thinned = slice(None, None, max(1, hollow.sum() // 15))
+    axis.plot(places[hollow][thinned], shown[hollow][thinned], linestyle="none", **white)
     if spread is not None:
         width = np.array([row[spread] or 0.0 for row in rows], dtype=float)
         lower, upper = values - width, values + width

@@ -45,10 +45,11 @@ def dots(
     lowest = -math.inf if floor is None else floor
     at_floor = any(row[value] <= lowest for row in rows)
     with mpl.rc_context(STYLE):
-        figure, (axis,) = framed((9.0, 1.8 + 0.28 * len(names)), title, caption, rows=rows)
-        axis.set_xscale("linear" if floor is None else "log")
         keys = distinct(rows, series)
-        step = 0.5 / len(keys)  # Dots of one line stand a little below one another, so that none hides another.
+        # Dots of one name stand below one another, further apart than they are high: none hides another.
+        inches, step = max(0.28, 0.13 * len(keys)), 0.75 / len(keys)
+        figure, (axis,) = framed((9.0, 1.8 + inches * len(names)), title, caption, rows=rows)
+        axis.set_xscale("linear" if floor is None else "log")
         for index, key in enumerate(keys):
             look = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "markersize": 6}
             own = [row for row in rows if row[series] == key]
@@ -68,5 +69,5 @@ def dots(
         axis.xaxis.grid(visible=True)
         axis.set_xlabel(f"{value_label or value}{f' (hollow: at most {power(lowest)})' if at_floor else ''}")
         axis.set_ylabel(name if name_label is None else name_label)
-        legend(figure, axis, "")
+        legend(axis)
     return figure

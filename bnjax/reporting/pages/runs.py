@@ -91,6 +91,7 @@ def _data(run: Run) -> dict[str, Any]:
     return {
         "experiment": name,
         "name": f"{name}, {_time(run)}",
+        "started": str(run.record.provenance.get("started", "")),
         "folder": run.folder,
         "settings": entries(run.record.config) | entries(provenance),
         "tables": {name: _columns(rows[:ROWS_SHOWN]) for name, rows in tables_of(run.record.results).items()},

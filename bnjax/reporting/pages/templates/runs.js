@@ -27,17 +27,19 @@ function table(columns, rows) {
 const single = (value, className = "") =>
   make("td", { className: isNumber(value) ? `${className} unbroken` : className }, textFor(value));
 
-// One value where both agree, else left, right and their difference.
+// What is zero to rounding, as in the figures.
+const isZero = value => isNumber(value) && Math.abs(value) <= 1e-12;
+const areSame = (left, right) =>
+  left === right || (isNothing(left) && isNothing(right)) || (isZero(left) && isZero(right));
+
+// One value where both agree, else left, right and their difference, each under its name.
 function both(left, right, column) {
-  const same = left === right || (isNothing(left) && isNothing(right));
-  const cell = single(left, `${same ? "same" : "differs"} ${column}`);
-  if (same) return cell;
-  cell.append(make("br", {}), textFor(right));
-  if (isNumber(left) && isNumber(right)) {
-    cell.append(make("small", {}, (right > left ? "+" : "") + textFor(right - left)));
-    cell.title = right - left;
-  }
-  return cell;
+  if (areSame(left, right)) return single(left, `same ${column}`);
+  const parts = [["left", textFor(left)], ["right", textFor(right)]];
+  const numbers = isNumber(left) && isNumber(right);
+  if (numbers) parts.push(["change", (right > left ? "+" : "") + textFor(right - left)]);
+  return make("td", { className: `differs ${numbers ? "unbroken" : ""} ${column}`, title: numbers ? right - left : "" },
+    ...parts.map(([name, text]) => make("div", {}, make("small", {}, name), ` ${text}`)));
 }
 
 function settings(left, right) {
@@ -95,7 +97,7 @@ function compareRuns(left, right) {
   }
   const parts = [
     make("h2", {}, "Side by side"),
-    make("p", {}, `Left: ${left.name}. Right: ${right.name}. Where a cell differs, it holds left, right and right − left.`),
+    make("p", {}, `Left: ${left.name}. Right: ${right.name}. Where a cell differs, it names both; the change is right − left. Numbers up to 1e-12 are zero to rounding and do not differ.`),
     make("h3", {}, "Configuration and provenance"), settings(left.settings, right.settings),
   ];
   for (const name of Object.keys(left.tables).filter(name => name in right.tables)) {
@@ -113,5 +115,6 @@ document.addEventListener("change", ({ target }) => {
   if (ticked.length > 2) ticked.shift().checked = false;
   const section = document.getElementById("beside");
   section.hidden = ticked.length < 2;
-  section.replaceChildren(...(section.hidden ? [] : compareRuns(...ticked.map(box => data[box.value]))));
+  const earlierFirst = ticked.map(box => data[box.value]).sort((a, b) => a.started.localeCompare(b.started));
+  section.replaceChildren(...(section.hidden ? [] : compareRuns(...earlierFirst)));
 });
