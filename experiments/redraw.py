@@ -13,7 +13,7 @@ import tyro
 
 from bnjax.reporting.records import RESULT_FILE, read_record
 from experiments.claims.claim import with_claims
-from experiments.common.earlier_records import require_todays_terms
+from experiments.common.earlier_records import UNREADABLE, require_todays_terms
 from experiments.common.folder import draw, write_tables
 from experiments.common.pipes import while_somebody_reads
 from experiments.common.question import ROOMS
@@ -46,7 +46,7 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
         require_todays_terms(record)
         record = with_claims(record, claims)
         return [*write_tables(output, record), *draw(output, record, figures)]
-    except (LookupError, AttributeError, TypeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{directory} lacks what is drawn of {record.experiment} today ({error!r}); run it again, or draw it with "
             f"the version that wrote it, commit {record.provenance.get('git_commit')}"

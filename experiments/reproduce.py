@@ -6,8 +6,8 @@
 
 Every experiment runs as from the command line, in DIR/<name>, where its own page, tables and figures are; what it
 prints is in DIR/<name>.txt. The same command goes on where it was ended; what is recorded is not run again. One that
-fails or is refused does not stop the others. DIR/report.html and `--document` gather what all records in DIR say of the
-claims; smoke runs say nothing of claims.
+fails, is refused or has a damaged record does not stop the others. DIR/report.html and `--document` gather what all
+records in DIR say of the claims; smoke runs say nothing of claims.
 """
 
 import shlex
@@ -25,8 +25,8 @@ from bnjax.reporting.files import write_text
 from bnjax.reporting.records import Record, default_directory
 from bnjax.reporting.tables import format_table
 from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper, with_claims
-from experiments.common.earlier_records import require_todays_terms
-from experiments.common.folder import PAGE_FILE, reserved
+from experiments.common.earlier_records import UNREADABLE, require_todays_terms
+from experiments.common.folder import PAGE_FILE, require_writable, reserved
 from experiments.common.parts import command_without_places, recorded_parts, run_parts
 from experiments.common.pipes import while_somebody_reads
 from experiments.common.reproduced import NOT_RUN, Experiment, claims_page, document, experiment_rows
@@ -125,7 +125,7 @@ def reproduce(config: Config, output: Path) -> list[Experiment]:
         What became of every experiment, in the order of `EXPERIMENTS`.
 
     Raises:
-        ValueError: If smoke runs are to be documented, or the folder holds a damaged record or one of another command.
+        ValueError: If smoke runs are to be documented, or the folder holds the record of another command.
         OSError: If something cannot be written, or another run has the folder.
     """
     if config.document is not None and config.preset == "smoke":
@@ -135,9 +135,12 @@ def reproduce(config: Config, output: Path) -> list[Experiment]:
     recorded_parts(parts, output)  # Refused now, also if it is not among those to be run.
     at_once = SMOKE_RUNS_AT_ONCE if config.preset == "smoke" else 1
     with reserved(output):
+        if config.document is not None:
+            require_writable(config.document, "--document")
         reasons = run_parts({name: parts[name] for name in config.only}, output, at_once=at_once).reasons
-        records = {name: _with_todays_claims(name, record) for name, record in recorded_parts(parts, output).items()}
-        outcomes = {**dict.fromkeys(papers, NOT_RUN), **reasons, **records}
+        found = recorded_parts(parts, output)
+        records = {name: _with_todays_claims(name, record) for name, record in found.records.items()}
+        outcomes = {**dict.fromkeys(papers, NOT_RUN), **reasons, **found.reasons, **records}
         experiments = [
             Experiment(name, paper, _command(name, parts[name]), outcomes[name]) for name, paper in papers.items()
         ]
@@ -152,7 +155,7 @@ def _with_todays_claims(name: str, record: Record) -> Record:
     try:
         require_todays_terms(record)
         return with_claims(record, getattr(import_module(f"experiments.{name}"), "claims", None))
-    except (ImportError, LookupError, AttributeError, TypeError):
+    except (ImportError, *UNREADABLE):
         return record
 
 

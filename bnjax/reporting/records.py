@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bnjax.reporting.files import replacing
+from bnjax.reporting.shape import require_shape
 
 RESULT_FILE = "result.json"
 
@@ -132,21 +133,22 @@ def read_record(directory: Path) -> Record:
 
     Raises:
         FileNotFoundError: If the folder holds no ``result.json``.
-        ValueError: If the file is not a record.
+        ValueError: If the file is not a record (`bnjax.reporting.shape`); it names the file and what is wrong there.
     """
     path = directory / RESULT_FILE
     if not path.is_file():
         raise FileNotFoundError(f"no {RESULT_FILE} in {directory}; give the output folder of a finished run")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
+        require_shape(entries)
         return Record(
             entries.pop("experiment"),
             entries.pop("config"),
             results=entries.pop("results"),
             provenance=entries,
         )
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not the record of a run: {error!r}; remove it") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not the record of a run: {error}; remove it") from error
 
 
 def config_digest(config: Mapping[str, Any]) -> str:

@@ -1,7 +1,10 @@
-"""Does a record of an earlier version name the terms as they are named today?"""
+"""Can a record of an earlier version be read by today's rules?"""
 
 from bnjax.derivatives import TERMS
 from bnjax.reporting.records import Record, tables_of
+
+# What they may end in where they can't: a table lacks a row, a column or a number that they count on.
+UNREADABLE = (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, StopIteration)
 
 
 def require_todays_terms(record: Record) -> None:

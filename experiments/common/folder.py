@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from errno import EISDIR
 from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,7 @@ def reserved(directory: Path) -> Iterator[None]:
     made = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=directory) as file:
-            file.write(b"written")
+        _try_writing(directory)
     except OSError as error:
         raise OSError(f"{directory} can't be written: {error.strerror}; give another folder, by --output") from error
     try:
@@ -52,6 +52,21 @@ def reserved(directory: Path) -> Iterator[None]:
     finally:
         if made and directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
+
+
+def require_writable(file: Path, option: str) -> None:
+    """Raises OSError, naming the option to change, if a file can't be written; makes nothing."""
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(EISDIR, "it is a folder")
+        _try_writing(next(folder for folder in file.absolute().parents if folder.exists()))
+    except OSError as error:
+        raise OSError(f"{file} can't be written: {error.strerror}; give another file, by {option}") from error
+
+
+def _try_writing(directory: Path) -> None:
+    with TemporaryFile(dir=directory) as file:
+        file.write(b"written")
 
 
 def publish(directory: Path, record: Record, figures: Figures | None) -> list[str]:

@@ -13,6 +13,8 @@ from experiments.common.progress import parts_bar
 
 # How often is looked whether a process has ended, and how long one that is told to end may take, in seconds.
 LOOK_EVERY_S, END_WITHIN_S = 0.1, 10.0
+# What is told of a run, whichever experiment it is of.
+NEEDED_OF_RUN, NEEDED_OF_RESULTS = {"command", "started", "wall_time_s", "device"}, {"table", "failures"}
 
 
 class Parts(NamedTuple):
@@ -20,7 +22,7 @@ class Parts(NamedTuple):
 
     Attributes:
         records: the records of those that have one, by name.
-        reasons: why the others have none.
+        reasons: why others have none: they left none, or one that can't be read, which is not run again.
     """
 
     records: dict[str, Record]
@@ -39,14 +41,15 @@ def run_parts(parts: Mapping[str, Sequence[str]], output: Path, *, at_once: int 
         at_once: so many run side by side. More than one pays only where they hardly compute: each uses all processors.
 
     Raises:
-        ValueError: before any runs, where a folder holds the record of another command, or what is none.
+        ValueError: before any runs, where a folder holds the record of another command.
     """
     before = recorded_parts(parts, output)
-    missing = {name: arguments for name, arguments in parts.items() if name not in before}
+    told = {**dict.fromkeys(before.records, "recorded before"), **before.reasons}
+    missing = {name: arguments for name, arguments in parts.items() if name not in told}
     reasons: dict[str, str] = {}
     with parts_bar(len(parts)) as (begins, ends):
-        for name in before:
-            ends(f"{name}: recorded before")
+        for name, line in told.items():
+            ends(f"{name}: {line}")
 
         def ended(name: str, status: int, seconds: float) -> None:
             if not (output / name / RESULT_FILE).exists():
@@ -54,20 +57,28 @@ def run_parts(parts: Mapping[str, Sequence[str]], output: Path, *, at_once: int 
             ends(f"{name}: {reasons.get(name, 'recorded')}, {seconds:.0f} s")
 
         _run(missing, output, at_once, begins, ended)
-    return Parts(recorded_parts(parts, output), {name: reasons[name] for name in parts if name in reasons})
+    after = recorded_parts(parts, output)
+    reasons |= after.reasons
+    return Parts(after.records, {name: reasons[name] for name in parts if name in reasons})
 
 
-def recorded_parts(parts: Mapping[str, Sequence[str]], output: Path) -> dict[str, Record]:
-    """Return the records that are there.
+def recorded_parts(parts: Mapping[str, Sequence[str]], output: Path) -> Parts:
+    """Return the records that are there, and why what else is there can't be read as the experiment's record.
 
     Raises:
-        ValueError: a folder holds the record of another command, or what is none of this experiment.
+        ValueError: a folder holds the record of another command.
     """
-    return {
-        name: _record(name, output, arguments)
-        for name, arguments in parts.items()
-        if (output / name / RESULT_FILE).exists()
-    }
+    records: dict[str, Record] = {}
+    reasons: dict[str, str] = {}
+    for name, arguments in parts.items():
+        if (output / name / RESULT_FILE).exists():
+            try:
+                records[name] = _record(name, output / name)
+            except (ValueError, OSError) as error:
+                reasons[name] = str(error)
+                continue
+            _require_command(records[name], output / name, _command(name, output, arguments))
+    return Parts(records, reasons)
 
 
 def command_without_places(command: str) -> str:
@@ -130,15 +141,19 @@ def _reason(printed: Path, status: int) -> str:
     return f"{said[-1].removeprefix('error: ')} ({how})" if said else how
 
 
-def _record(name: str, output: Path, arguments: Sequence[str]) -> Record:
-    folder = output / name
+def _record(name: str, folder: Path) -> Record:
     record = read_record(folder)
-    if record.experiment != f"experiments.{name}" or not {"table", "failures"} <= set(record.results):
+    if record.experiment != f"experiments.{name}":
         raise ValueError(f"{folder} needs to hold a result of {name}, got one of {record.experiment}; remove it")
-    made_by, expected = record.provenance.get("command", ""), shlex.join(["python", *_command(name, output, arguments)])
+    if lacking := sorted((NEEDED_OF_RUN - set(record.provenance)) | (NEEDED_OF_RESULTS - set(record.results))):
+        raise ValueError(f"{folder} needs to hold a result of {name}, got one without {', '.join(lacking)}; remove it")
+    return record
+
+
+def _require_command(record: Record, folder: Path, words: Sequence[str]) -> None:
+    made_by, expected = record.provenance["command"], shlex.join(["python", *words])
     if command_without_places(made_by) != command_without_places(expected):
         raise ValueError(
             f"{folder} holds the result of\n    {made_by}\nand not of\n    {expected}\n"
             "give another --output, or remove that folder"
         )
-    return record

@@ -100,13 +100,19 @@ def claim_rows(experiments: Iterable[Experiment], paper: Paper) -> list[Row]:
 
 
 def verdict_rows(experiments: Sequence[Experiment]) -> list[Row]:
-    """Returns how often each verdict was found, by paper."""
-    rows = []
-    for paper in PAPERS:
-        found = Counter(row["verdict"] for row in claim_rows(experiments, paper))
-        verdicts: dict[str, int] = {verdict: found.pop(verdict, 0) for verdict in get_args(Verdict)}
-        rows.append({"paper": f"arXiv {paper}", **verdicts, "experiments without a record": found.total()})
-    return rows
+    """Returns how often each verdict was found, by paper; one that is kept in an earlier version's words, too."""
+    claims = [claim for experiment in experiments for claim in experiment.claims]
+    verdicts = dict.fromkeys([*get_args(Verdict), *(claim["verdict"] for claim in claims)])
+    found = Counter((claim["paper"], claim["verdict"]) for claim in claims)
+    without = Counter(experiment.paper for experiment in experiments if experiment.record is None)
+    return [
+        {
+            "paper": f"arXiv {paper}",
+            **{verdict: found[f"arXiv {paper}", verdict] for verdict in verdicts},
+            "experiments without a record": without[paper],
+        }
+        for paper in PAPERS
+    ]
 
 
 def claims_page(experiments: Sequence[Experiment]) -> str:

@@ -18,10 +18,13 @@ def written(folder: Path, experiment: str, config: dict, started: str = "2026-01
 def html(tmp_path: Path) -> str:
     run = written(tmp_path / "a b#" / "run", "experiments.polynomial_orders", {"seed": Config().seed, "rows": 7})
     (run / "report.html").touch()
-    claims = [{"verdict": "partly"}, {"verdict": "partly"}, {"verdict": "misprinted"}]
+    claims = [
+        {"paper": "a paper", "claim": "It is so.", "verdict": verdict} for verdict in ("partly", "partly", "misprinted")
+    ]
     late = "2026-02-01T00:00:00+00:00"
     written(tmp_path / "foreign", "elsewhere.study", {"depth": 3}, late, claims=claims, failures=["one", "two"])
-    for name, text in {"damaged": "{", "other": '{"config": <b>}'}.items():
+    odd = json.dumps({"experiment": 5, "config": {}, "results": {}})
+    for name, text in {"damaged": "{", "other": '{"config": <b>}', "odd": odd}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "result.json").write_text(text)
     index.main(tmp_path)
@@ -43,8 +46,8 @@ def test_runs_say_what_they_found_and_the_latest_is_first(html):
 
 def test_damaged_records_are_listed_as_such(html):
     listed = html[html.index('id="damaged"') :]
-    assert "damaged" in listed
-    assert "is not the record of a run" in listed
+    assert all(f"<td>{folder}</td>" in listed for folder in ("damaged", "other", "odd"))
+    assert "is not the record of a run: experiment: 5 is not of type" in listed
     assert "<b>" not in listed
 
 

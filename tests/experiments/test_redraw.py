@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import redraw
-from experiments.claims.claim import BLINDNESS, Claim
+from experiments.claims.claim import BLINDNESS, Claim, verdict
 from tests.experiments.common.small_experiment import call, figures
 
 
@@ -37,13 +37,27 @@ def test_redrawing_finds_the_claims_anew(tmp_path: Path, monkeypatch):
         assert told in (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("experiment", "message"), [("os.path", "no experiment"), ("experiments.absent", "No module")])
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [("os.path", "no experiment"), ("experiments.absent", "No module"), (5, "experiment: 5 is not of type 'string'")],
+)
 def test_redrawing_refuses_what_is_no_experiment(tmp_path: Path, capsys, experiment, message):
     entries = {"experiment": experiment, "config": {}, "results": {}}
     (tmp_path / "result.json").write_text(json.dumps(entries))
     with pytest.raises(SystemExit, match="2"):
         redraw.main(tmp_path)
     assert message in capsys.readouterr().err
+
+
+def test_redrawing_names_the_record_that_gives_todays_rules_no_case(tmp_path: Path, monkeypatch, capsys):
+    module = types.ModuleType("experiments.demo")
+    module.claims = lambda *_: verdict([])  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "experiments.demo", module)
+    entries = {"experiment": "experiments.demo", "config": {}, "results": {"table": [{"order": 1}]}}
+    (tmp_path / "result.json").write_text(json.dumps(entries))
+    with pytest.raises(SystemExit, match="2"):
+        redraw.main(tmp_path)
+    assert f"error: {tmp_path} lacks what is drawn of experiments.demo today" in capsys.readouterr().err
 
 
 def test_redrawing_an_empty_folder_says_what_is_missing(tmp_path: Path, capsys):

@@ -1,6 +1,9 @@
 """All experiments of the three papers run one after the other, and a document says what was found of each claim."""
 
+import json
 import re
+import sys
+import types
 from importlib import import_module
 from pathlib import Path
 
@@ -8,8 +11,8 @@ import pytest
 
 from bnjax.reporting.locks import alone_in
 from experiments import reproduce as command
-from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim
-from experiments.common.reproduced import FINDINGS, document
+from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim, verdict
+from experiments.common.reproduced import FINDINGS, document, verdict_rows
 from experiments.reproduce import Config, main, reproduce
 
 FOUND = [
@@ -107,6 +110,75 @@ def test_the_document_holds_every_claim_of_the_records(experiments, tmp_path):
         ["no such images (exit status 1)", "", "", ""],
         ["the loss is 3", "", "2026-05-04", "cpu, 2 cores"],
     ]
+
+
+def change(record: Path, change_results=None, **entries) -> None:
+    """Write entries of a record anew."""
+    kept = json.loads(record.read_text()) | entries
+    record.write_text(json.dumps(kept | {"results": kept["results"] | (change_results or {})}))
+
+
+@pytest.mark.parametrize(
+    ("entries", "results", "place"),
+    [
+        ({"device": "cpu"}, {}, "device: 'cpu'"),
+        ({"command": "python -m 'experiments"}, {}, "command: "),
+        ({}, {"failures": "broken"}, "results.failures: 'broken'"),
+        ({}, {"claims": [{"paper": "arXiv 2205.15146", "claim": "It is so."}]}, "results.claims[0]: 'verdict'"),
+    ],
+)
+def test_a_damaged_record_is_told_with_what_to_do_and_the_others_are_shown(
+    experiments, entries, results, place, tmp_path, capsys
+):
+    output = tmp_path / "all"
+    reproduce(experiments, output)
+    (output / "report.html").unlink()
+    change(output / "fails" / "result.json", results, **entries)
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="1"):
+        main(Config(only=("finds",), output=output))
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()[-1:]
+    assert line.startswith(f"failed: fails: {output / 'fails' / 'result.json'} is not the record of a run: {place}")
+    assert line.endswith("; remove it")
+    assert "1 reproduced, 1 misprinted" in said.out
+    assert "is not the record of a run" in (output / "report.html").read_text()
+
+
+def test_claims_stay_as_they_were_kept_where_todays_rules_have_no_case(experiments, tmp_path, monkeypatch):
+    reproduce(experiments, tmp_path)
+    module = types.ModuleType("experiments.finds")
+    module.claims = lambda *_: verdict([])  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "experiments.finds", module)
+    assert reproduce(experiments, tmp_path)[0].claims == FOUND
+
+
+def test_a_kept_claim_with_an_earlier_verdict_is_counted_by_its_word(experiments, tmp_path):
+    reproduce(experiments, tmp_path)
+    change(tmp_path / "finds" / "result.json", {"claims": [FOUND[0] | {"verdict": "confirmed"}, FOUND[1]]})
+    blindness, optimization, collapse = verdict_rows(reproduce(experiments, tmp_path))
+    assert (blindness["confirmed"], blindness["reproduced"], blindness["experiments without a record"]) == (1, 0, 0)
+    assert (optimization["confirmed"], optimization["misprinted"]) == (0, 1)
+    assert optimization["experiments without a record"] == 1
+    assert list(blindness) == list(optimization) == list(collapse)
+
+
+@pytest.mark.parametrize("place", ["", "file/claims.md"])
+def test_a_document_that_cannot_be_written_is_refused_before_anything_runs(experiments, place, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    document = tmp_path / place
+    with pytest.raises(SystemExit, match="2"):
+        main(Config(only=experiments.only, output=tmp_path / "all", document=document))
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {document} can't be written: ")
+    assert said.endswith("; give another file, by --document\n")
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_document_may_be_in_a_folder_that_is_not_there_yet(experiments, tmp_path):
+    path = tmp_path / "new" / "folder" / "claims.md"
+    reproduce(Config(only=experiments.only, document=path), tmp_path / "all")
+    assert path.is_file()
 
 
 def test_the_page_leads_to_the_pages_of_the_runs(experiments, tmp_path):

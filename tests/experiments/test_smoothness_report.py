@@ -46,19 +46,21 @@ def test_the_report_gathers_claims_and_failed_checks_of_every_part(tmp_path):
         "p": 0.01,
         "found": "shown",
     }
+    claim = {"paper": "arXiv 1805.11604", "claim": "What lp_norms tests.", "verdict": "partly"}
     config = Config(parts=("lp_norms", "deep_linear"), output=tmp_path)
     for part in config.parts:
         lines = ["step 0: loss is nan"] if part == "deep_linear" else []
         results = {"table": [{"loss": 1.0}], "tests": [test], "data": "digits", "failures": lines}
-        results |= {"claims": [{"claim": f"What {part} tests.", "verdict": "partly"}]} if part == "lp_norms" else {}
+        results |= {"claims": [claim]} if part == "lp_norms" else {}
         command = " ".join(
             ["python", "-m", f"experiments.{part}", "--output", str(tmp_path / part), *config.arguments(part)]
         )
-        origin = {"command": command, "wall_time_s": 1.0, "git_commit": None}
+        origin = {"command": command, "wall_time_s": 1.0, "git_commit": None, "started": "2026-05-04T03:02:01+00:00"}
+        origin |= {"device": {"platform": "cpu", "kind": "cpu"}}
         write_record(tmp_path / part, Record(f"experiments.{part}", {}, origin, results))
     results = run(config)
     assert [row["experiment"] for row in results["table"]] == ["lp_norms", "deep_linear"]
-    assert results["claims"] == [{"claim": "What lp_norms tests.", "verdict": "partly"}]
+    assert results["claims"] == [claim]
     assert failures(results) == ["deep_linear: step 0: loss is nan"]
     drawn = figures(json.loads(json.dumps(results)), {"seeds": 3, "seed": 0})
     assert list(drawn) == ["claims"]

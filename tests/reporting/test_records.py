@@ -140,6 +140,29 @@ def test_a_file_that_is_no_record_is_named(tmp_path: Path, text):
         read_record(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"experiment": 5}, "experiment: 5 is not of type 'string'"),
+        ({"config": []}, "config: [] is not of type 'object'"),
+        ({"started": 5}, "started: 5 is not of type 'string'"),
+        ({"wall_time_s": "long"}, "wall_time_s: 'long' is not of type 'number'"),
+        ({"device": {"kind": "cpu"}}, "device: 'platform' is a required property"),
+        ({"command": "python 'demo"}, "command: \"python 'demo\" is not a 'command line'"),
+        ({"command": 5}, "command: 5 is not of type 'string'"),
+        ({"results": {"failures": 3}}, "results.failures: 3 is not of type 'array'"),
+        ({"results": {"failures": [3]}}, "results.failures[0]: 3 is not of type 'string'"),
+        ({"results": {"notes": "one"}}, "results.notes: 'one' is not of type 'array'"),
+        ({"results": {"claims": [{"paper": "", "claim": ""}]}}, "results.claims[0]: 'verdict' is a required property"),
+    ],
+)
+def test_a_record_of_another_shape_is_named_with_the_place_and_what_to_do(tmp_path: Path, entries, message):
+    path = write_record(tmp_path, record_of({"value": 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    with pytest.raises(ValueError, match=re.escape(f"{path} is not the record of a run: {message}; remove it")):
+        read_record(tmp_path)
+
+
 def test_a_folder_without_a_record_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="finished run"):
         read_record(tmp_path)

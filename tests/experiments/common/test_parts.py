@@ -1,6 +1,8 @@
 """Experiments run others once, each in a process and a folder of its own; one that fails does not stop them."""
 
+import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -49,15 +51,43 @@ def test_a_command_is_compared_without_its_folders():
     )
 
 
-def test_what_is_not_a_result_of_the_experiment_is_refused(tmp_path, stand_in):
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (
+            {"experiment": "experiments.demo"},
+            r"needs to hold a result of other, got one of experiments\.demo; remove it",
+        ),
+        ({"wall_time_s": None}, r"result\.json is not the record of a run: wall_time_s: None is not .*; remove it"),
+        ({"results": {}}, "needs to hold a result of other, got one without failures, table; remove it"),
+    ],
+)
+def test_what_is_not_a_result_of_the_experiment_is_its_reason_and_does_not_stop_the_others(
+    damage, reason, tmp_path, stand_in
+):
+    stand_in("other")
+    run_parts({"other": []}, tmp_path)
+    path = tmp_path / "other" / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    damaged = path.read_bytes()
+    stand_in("good")
+    records, reasons = run_parts({"other": [], "good": []}, tmp_path)
+    assert list(records) == ["good"]
+    assert re.search(reason, reasons["other"])
+    assert path.read_bytes() == damaged
+
+
+def test_a_record_without_what_is_told_of_every_run_names_its_folder(tmp_path, stand_in):
     stand_in("demo")
     run_parts({"demo": []}, tmp_path)
-    (tmp_path / "demo").rename(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"needs to hold a result of other, got one of experiments\.demo; remove it"):
-        run_parts({"other": []}, tmp_path)
-    (tmp_path / "other" / "result.json").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=r"result\.json is not the record of a run: .*; remove it"):
-        run_parts({"other": []}, tmp_path)
+    path = tmp_path / "demo" / "result.json"
+    entries = json.loads(path.read_text())
+    del entries["wall_time_s"]
+    path.write_text(json.dumps(entries))
+    _, reasons = run_parts({"demo": []}, tmp_path)
+    assert reasons == {
+        "demo": f"{tmp_path / 'demo'} needs to hold a result of demo, got one without wall_time_s; remove it"
+    }
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
