@@ -19,13 +19,17 @@ JOINT_LIMIT = 1024
 
 
 def as_application(model: nn.Module, layer: str, apply_kwargs: Mapping[str, Any]) -> Application:
-    """Return the model as it is applied; TypeError if it can't be compiled once."""
-    application = Application(model, layer, tuple(sorted(apply_kwargs.items())))
+    """Return the model as it is applied; TypeError if it can't be compiled once.
+
+    A layer that is no string is kept as it is written: no layer has that path, and those that there are will be listed.
+    """
+    path = layer if isinstance(layer, str) else repr(layer)
+    application = Application(model, path, tuple(sorted(apply_kwargs.items())))
     try:
         hash(application)
     except TypeError as error:
         raise TypeError(
-            f"model, layer and apply_kwargs need to be hashable, to be compiled once: {error}; use tuples for lists, "
+            f"model and apply_kwargs need to be hashable, to be compiled once: {error}; use tuples for lists, "
             "and pass arrays among the inputs"
         ) from None
     return application

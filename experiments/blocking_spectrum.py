@@ -52,16 +52,23 @@ BLOCKED = 1e-12
 class Config(NetworkOptions):
     """Carry the Taylor orders of the loss back through every normalizer, on single-class batches."""
 
-    least: ClassVar[Mapping[str, int]] = {"seed": 0, "rows": 4, "features": 2}
+    least: ClassVar[Mapping[str, int]] = {**NetworkOptions.least, "rows": 4, "features": 2}
 
     features: int = 4
-    """Channels at the normalizer, an even number, on 4×4 positions."""
+    """Channels at the normalizer, an even number for two groups, on 4×4 positions."""
     batches: int = 5
     """Single-class batches for each network; batch k holds class k mod 10."""
     max_order: int = 6
     """Highest order."""
     epsilons: int = 11
     """Values of ε from 1e-8 to 100 for the diagonal term, beside ε = 0."""
+
+    def __post_init__(self) -> None:
+        """Check that rows and features can be halved, for the ghost batches and for the groups."""
+        super().__post_init__()
+        for name, count in (("rows", self.rows), ("features", self.features)):
+            if count % 2:
+                raise ValueError(f"--{name} needs to be an even number, got {count}; take {count + 1}")
 
     def smoke_sized(self) -> "Config":
         """Return a run of seconds."""

@@ -49,7 +49,7 @@ BLOCKED_TERMS = {"gradient": "first-order term", "diagonal": "diagonal of the se
 class Config(NetworkOptions):
     """Carry every term of the loss back through no normalizer, batch and layer normalization."""
 
-    least: ClassVar[Mapping[str, int]] = {"seed": 0, "rows": 3, "features": 2, "map_rows": 3}
+    least: ClassVar[Mapping[str, int]] = {**NetworkOptions.least, "rows": 3, "features": 2, "map_rows": 3}
 
     batches: int = 10
     """Batches of each kind for each network; batch k of the single-class ones holds class k mod 10."""

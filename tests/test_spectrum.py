@@ -99,6 +99,13 @@ def test_every_order_survives_without_a_normalizer():
         assert_close(part.survival, 1.0)
 
 
+@pytest.mark.parametrize("nothing", [{}, ()], ids=repr)
+def test_a_row_argument_without_arrays_changes_nothing(nothing):
+    alone = bnjax.spectrum(lambda row: jnp.sum(row**3), BATCH_NORM, features((5, 2)), max_order=3)
+    found = bnjax.spectrum(lambda row, _: jnp.sum(row**3), BATCH_NORM, features((5, 2)), nothing, max_order=3)
+    assert_close(found.orders[3].survival, alone.orders[3].survival)
+
+
 @pytest.fixture(scope="module")
 def report():
     return spectrum(HEADS["relu"], BATCH_NORM, ROWS, max_order=4)

@@ -89,8 +89,8 @@ class RowHeads(NamedTuple):
 
     def _mean_over_arguments(self, function: Callable[..., Array], point: Array) -> Array:
         axes = (None, *[0] * len(self.row_arguments))
-        if not self.row_arguments:
-            return function(point)
+        if not jax.tree.leaves(self.row_arguments):  # Then all rows have the same loss.
+            return function(point, *self.row_arguments)
         return jnp.mean(jax.vmap(function, in_axes=axes)(point, *self.row_arguments))
 
 

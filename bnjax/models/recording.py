@@ -233,7 +233,7 @@ def _check_layer(application: Application, normalizers: list[str], hidden: list[
     if layer not in normalizers:
         kind = f", a {kinds[layer]}" if layer in kinds else ""
         raise ValueError(
-            f"layer needs to be the path of a normalizer, one of {list(dict.fromkeys(normalizers))}, got "
+            f"layer needs to be one string, the path of a normalizer, one of {list(dict.fromkeys(normalizers))}, got "
             f"{layer!r}{kind}"
         )
     if layer in hidden:

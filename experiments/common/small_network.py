@@ -1,10 +1,10 @@
 """A small network for images, cut in two at its normalizer: trunk → normalizer → ReLU → head."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,14 @@ from bnjax.normalizers import Normalizer
 from experiments.common.averages import over_seeds
 from experiments.common.image_sets import ImageOptions
 
+TRAINING_ROWS = 64
+
 
 @dataclass(frozen=True)
 class NetworkOptions(ImageOptions):
     """The options of an experiment on the small network."""
+
+    least: ClassVar[Mapping[str, int]] = {**ImageOptions.least, "train_images": TRAINING_ROWS}
 
     rows: int = 32
     """Rows of a batch."""
@@ -140,7 +144,7 @@ def train_small_networks(
 
     def step(images, labels, state, key):
         params, stats, optimizer_state = state
-        chosen = jax.random.choice(key, len(images), (64,), replace=False)
+        chosen = jax.random.choice(key, len(images), (TRAINING_ROWS,), replace=False)
 
         def loss_of(params):
             logits, updates = model.apply(
@@ -214,11 +218,18 @@ def told(row: dict[str, Any], config: dict[str, Any]) -> str:
 
 
 def batches(network: TrainedNetwork, rows: int, kind: str, count: int, seed: int) -> list[np.ndarray]:
-    """Return the indices of `count` batches: `single_class` (batch k holds class k mod 10) or `mixed`."""
+    """Return the indices of `count` batches: `single_class` (batch k holds class k mod 10) or `mixed`.
+
+    Raises:
+        ValueError: fewer images than rows, of one of the classes or at all.
+    """
     generator = np.random.default_rng(seed)
     pools = [np.flatnonzero(network.labels == k % 10) if kind == "single_class" else None for k in range(count)]
     pools = [np.arange(len(network.labels)) if pool is None else pool for pool in pools]
     smallest = min(len(pool) for pool in pools)
     if rows > smallest:
-        raise ValueError(f"--rows needs to be at most {smallest} for {kind} batches from {network.data}, got {rows}")
+        raise ValueError(
+            f"each of the {kind} batches of {rows} rows needs as many test images to be drawn from, got {smallest} for "
+            f"one ({network.data}); take more --test-images, or fewer rows"
+        )
     return [generator.choice(pool, rows, replace=False) for pool in pools]

@@ -251,14 +251,14 @@ def test_a_loss_that_does_not_fit_the_outputs_is_shown_with_what_it_was_called_w
         ask(model, X, labels, loss=LOSS, rngs=KEYS)
 
 
-@pytest.mark.parametrize("layer", [("norm",), "params/norm", None])
+@pytest.mark.parametrize("layer", [("norm",), ["norm"], "params/norm", None])
 def test_a_path_in_another_style_lists_the_right_ones(layer):
-    with pytest.raises(ValueError, match=r"layer needs to be the path of a normalizer, one of \['norm'\], got "):
+    with pytest.raises(ValueError, match=r"needs to be one string, the path of a normalizer, one of \['norm'\], got "):
         ask(SMALL, layer=layer, rngs=KEYS)
 
 
 def test_no_path_at_all_lists_those_that_there_are():
-    with pytest.raises(ValueError, match=r"layer needs to be the path of a normalizer, one of \['norm'\], got ''"):
+    with pytest.raises(ValueError, match=r"layer needs to be one string, .*, one of \['norm'\], got ''"):
         bnjax.audit(SMALL, VARIABLES, X, loss=jnp.sum, apply_kwargs=TRAIN, rngs=KEYS)
 
 

@@ -238,6 +238,19 @@ def test_rows_over_two_devices_give_the_table_of_one(name, smoke_run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["experiments.hessian_blocking"])
+def test_every_network_is_measured_with_its_own_head(name, smoke_run):
+    _, record = smoke_run(name)
+    # At the expansion point the gradient follows from head and label alone, whatever the rows of one class are.
+    norms = {
+        row["seed"]: row["gradient_norm_output"]
+        for row in record["results"]["batches"]
+        if (row["normalizer"], row["batch"], row["batch_number"]) == ("batch_norm", "single_class", 0)
+        and (row["term"], row["part"]) == ("gradient", "total")
+    }
+    assert norms[1] != pytest.approx(norms[0], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["experiments.hessian_blocking"])
 def test_every_part_is_reported_for_every_normalizer_and_kind_of_batch(name, smoke_run):
     _, record = smoke_run(name)
     expected = {

@@ -52,6 +52,17 @@ def test_the_same_command_goes_on(experiments, stand_in, tmp_path):
     assert fails.failures == ["the loss is 3"]
 
 
+@pytest.mark.parametrize(("term", "claims"), [("first_order", FOUND), ("gradient", [])])
+def test_claims_are_told_anew_unless_the_record_has_a_term_that_is_none_today(
+    stand_in, monkeypatch, tmp_path, term, claims
+):
+    row = {"normalizer": "batch_norm", "batch": "mixed", "term": term, "part": "shared", "survival": 0.5}
+    stand_in("hessian_blocking", table=[row], claims=FOUND)
+    monkeypatch.setattr(command, "EXPERIMENTS", {BLINDNESS: ("hessian_blocking",)})
+    (experiment,) = reproduce(Config(only=("hessian_blocking",)), tmp_path / "all")
+    assert experiment.claims == claims
+
+
 @pytest.mark.usefixtures("experiments")
 def test_only_some_run_and_the_others_are_shown_as_far_as_they_are_recorded(tmp_path):
     finds, refused, fails = reproduce(Config(only=("fails",)), tmp_path)

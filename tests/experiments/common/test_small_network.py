@@ -5,7 +5,14 @@ import pytest
 
 from bnjax.data import digits
 from bnjax.normalizers import batch_norm
-from experiments.common.small_network import TrainedNetwork, averaged, train_small_networks
+from experiments.common.small_network import (
+    NetworkOptions,
+    TrainedNetwork,
+    averaged,
+    batches,
+    train_small_networks,
+)
+from tests.experiments.common.tiny_network import tiny_network
 
 
 def trained(*seeds: int) -> dict[int, TrainedNetwork]:
@@ -17,6 +24,21 @@ def test_a_network_trained_beside_others_is_the_one_trained_alone():
     together, alone = trained(0, 1), trained(1)
     np.testing.assert_allclose(together[1].features, alone[1].features, atol=1e-8)
     assert np.abs(together[0].features - together[1].features).max() > 0.1
+
+
+def test_fewer_images_than_a_batch_of_training_are_refused():
+    with pytest.raises(ValueError, match="--train-images needs to be at least 64, got 63"):
+        NetworkOptions(train_images=63)
+    assert NetworkOptions(train_images=64, test_images=5).test_images == 5
+
+
+@pytest.mark.parametrize(("kind", "count"), [("single_class", 4), ("mixed", 8)])
+def test_a_batch_of_more_rows_than_there_are_test_images_for_it_asks_for_more_of_them(kind, count):
+    network = tiny_network(labels=(0, 0, 0, 0, 1, 1, 1, 1))
+    assert [len(batch) for batch in batches(network, count, kind, 2, seed=0)] == [count, count]
+    message = rf"{kind} batches of {count + 1} rows needs as many test images .*, got {count} .*take more --test-images"
+    with pytest.raises(ValueError, match=message):
+        batches(network, count + 1, kind, 2, seed=0)
 
 
 def test_the_spread_is_that_of_the_networks_whatever_their_batches():
