@@ -46,8 +46,8 @@ def dots(
     at_floor = any(row[value] <= lowest for row in rows)
     with mpl.rc_context(STYLE):
         keys = distinct(rows, series)
-        # Dots of one name stand below one another, further apart than they are high: none hides another.
-        inches, step = max(0.28, 0.13 * len(keys)), 0.75 / len(keys)
+        # Dots of one name stand below one another, further apart than they are high unless there are very many names.
+        inches, step = max(0.28, min(0.13 * len(keys), 12 / len(names))), 0.75 / len(keys)
         figure, (axis,) = framed((9.0, 1.8 + inches * len(names)), title, caption, rows=rows)
         axis.set_xscale("linear" if floor is None else "log")
         for index, key in enumerate(keys):
