@@ -57,7 +57,7 @@ def test_claims_are_told_anew_unless_the_record_has_a_term_that_is_none_today(
     stand_in, monkeypatch, tmp_path, term, claims
 ):
     row = {"normalizer": "batch_norm", "batch": "mixed", "term": term, "part": "shared", "survival": 0.5}
-    stand_in("hessian_blocking", table=[row], claims=FOUND)
+    stand_in("hessian_blocking", table=[row], runs=[row], claims=FOUND)
     monkeypatch.setattr(command, "EXPERIMENTS", {BLINDNESS: ("hessian_blocking",)})
     (experiment,) = reproduce(Config(only=("hessian_blocking",)), tmp_path / "all")
     assert experiment.claims == claims
