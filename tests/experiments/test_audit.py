@@ -117,7 +117,7 @@ def test_the_axis_of_a_figure_fits_its_values(folder):
     config, results = loaded(folder, rows=6, batch_size=4, epochs=0, layers=("norm",))
     (axis,) = drawn_figures(config, results)["survival_shared"].axes
     lowest = min(row["survival"] for row in results["table"] if row["part"] == "shared" and row["term"] == "diagonal")
-    assert lowest / 31 < np.min(axis.get_lines()[-1].get_xdata()) < lowest / 2  # What blocks whole is not so far left.
+    assert lowest / 31 < np.min(axis.get_lines()[-1].get_xdata()) < lowest / 2
 
 
 def test_probes_and_chunks_of_rows_leave_the_exact_terms_as_they_are(folder):
