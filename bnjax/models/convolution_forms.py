@@ -6,6 +6,7 @@ from images, kernel, strides and padding.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,13 @@ Kernel = Float[Array, "size size channels features"]
 Convolved = Float[Array, "n h_out w_out features"]
 Form = Callable[[Images, Kernel, int, int], Convolved]
 
+# Layers of the same shapes are traced once.
+traced_once = partial(jax.jit, static_argnames=("strides", "padding"))
 # How many numbers of the images are worked on at once: some 4 MB.
 NUMBERS_AT_ONCE = 2**20
 
 
+@traced_once
 def native(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved:
     """Convolve as XLA does."""
     around = [(padding, padding)] * 2
@@ -28,6 +32,7 @@ def native(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved:
     return jax.lax.conv_general_dilated(x, kernel, (strides, strides), around, dimension_numbers=names)
 
 
+@traced_once
 def patches(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved:
     """Convolve as a matrix product: every patch of the images, times the kernel."""
     if len(kernel) == 1:  # The patches are the pixels: nothing is made of them that would have to be small.
@@ -48,6 +53,7 @@ def _patches(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved
     return (rows @ kernel.reshape(-1, features)).reshape(n, height, width, features)
 
 
+@traced_once
 def band(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved:
     """Convolve as one matrix product: whole rows of the images, times a band matrix made of the kernel.
 
@@ -65,6 +71,7 @@ def band(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved:
     return (rows @ matrix.reshape(-1, width * features)).reshape(n, height, width, features)
 
 
+@traced_once
 def winograd(x: Images, kernel: Kernel, strides: int, padding: int) -> Convolved:
     """Convolve with Winograd's minimal filtering F(2×2, 3×3): 16 products for 4 outputs instead of 36.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -134,13 +135,14 @@ def _first_steps(recipe: Recipe, images: np.ndarray) -> list[str]:
     params = jax.tree.map(lambda leaf: np.full((1,) * leaf.ndim, 0.5, leaf.dtype), state.params)
 
     @jit_once
-    def lengths(params: Any) -> list[jax.Array]:
-        state, found = recipe.optimizer.init(params), []
-        for slope in (0.1, -0.2, 0.4):
-            gradient = jax.tree.map(lambda leaf, slope=slope: slope + 0 * leaf, params)
-            step, state = recipe.optimizer.update(gradient, state, params)
-            params, found = optax.apply_updates(params, step), [*found, optax.tree.norm(step)]
-        return found
+    def lengths(params: Any) -> jax.Array:
+        def step(carried: tuple[Any, Any], slope: jax.Array) -> tuple[tuple[Any, Any], jax.Array]:
+            params, state = carried
+            gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, slope), params)
+            moved, state = recipe.optimizer.update(gradient, state, params)
+            return (optax.apply_updates(params, moved), state), optax.tree.norm(moved)
+
+        return jax.lax.scan(step, (params, recipe.optimizer.init(params)), jnp.array([0.1, -0.2, 0.4]))[1]
 
     return [f"{float(length):.4g}" for length in lengths(params)]
 
