@@ -9,8 +9,10 @@
   S1); without a normalizer, how much it would remove.
 """
 
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import jax
@@ -29,7 +31,6 @@ from bnjax.curvature import (
 )
 from bnjax.data import LabelledImages
 from bnjax.measurements import BlockedShare, blocked_share, internal_covariate_shift, layer_names, parameter_order
-from bnjax.models import normalizer_names
 from bnjax.training import Recipe, TrainState
 from experiments.common.networks import fixed_keys
 from experiments.common.threads import threads_on
@@ -66,8 +67,6 @@ def measured_point(
     }
     landscape = zip(step_sizes, along.losses, along.gradient_distances, along.smoothness, strict=True)
     columns = ("step_size", "loss", "distance", "smoothness")
-    layers, shares = found["layers"], found["shares"]
-    names = normalizer_names(recipe.model, _variables(state), batch[0], rngs=fixed_keys())
     return jax.tree.map(
         lambda value: value if isinstance(value, str | int) else float(value),
         {
@@ -80,11 +79,12 @@ def measured_point(
             ],
             "landscape": [dict(zip(columns, row, strict=True)) for row in landscape],
             "layers": [
-                {"layer": place, "name": name, **{key: values[place - 1] for key, values in layers._asdict().items()}}
-                for place, name in enumerate(_layers(recipe, state, batch[0]), start=1)
+                {"layer": place, "name": name, **shift._asdict()}
+                for place, (name, shift) in enumerate(found["layers"].items(), start=1)
             ],
             "normalizers": [
-                {"layer": place, "name": name, **_removed(shares[name])} for place, name in enumerate(names, start=1)
+                {"layer": place, "name": name, **_removed(share)}
+                for place, (name, share) in enumerate(found["shares"].items(), start=1)
             ],
         },
     )
@@ -100,10 +100,6 @@ def _variables(state: TrainState) -> dict[str, Any]:
     return {"params": state.params, "batch_stats": state.stats}
 
 
-def _layers(recipe: Recipe, state: TrainState, images: Array) -> list[str]:
-    return layer_names(recipe.model, _variables(state), images, mode="running")
-
-
 @partial(jax.jit, static_argnums=0)
 def _along(
     recipe: Recipe, state: TrainState, images: Array, labels: Array, step_sizes: Array, rate: ArrayLike
@@ -112,10 +108,13 @@ def _along(
     loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=fixed_keys())
     updated = jax.tree.map(lambda leaf, slope: leaf - rate * slope, state.params, jax.grad(loss)(state.params))
     order = parameter_order(recipe.model, _variables(state), images, mode="running")
+    names = layer_names(recipe.model, _variables(state), images, mode="running")
+    shifts = internal_covariate_shift(loss, state.params, updated, order, names)
     return {
         "along": along_gradient(loss, state.params, step_sizes),
         "curvature": curvature_along_gradient(loss, state.params),
-        "layers": internal_covariate_shift(loss, state.params, updated, order, _layers(recipe, state, images)),
+        # In order, which a compiled function keeps in an OrderedDict alone.
+        "layers": OrderedDict((name, jax.tree.map(itemgetter(place), shifts)) for place, name in enumerate(names)),
         "shares": blocked_share(
             recipe.model,
             _variables(state),
