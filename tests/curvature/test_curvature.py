@@ -68,6 +68,13 @@ def small(request):
 
 
 @pytest.fixture(scope="module")
+def hessian_product(small):
+    """Return products with the Hessian of `small` as one compiled function returns them and others take them."""
+    loss, params, *_ = small
+    return jax.jit(partial(linearized_gradient, loss))(params).hessian_product
+
+
+@pytest.fixture(scope="module")
 def matrix():
     """Return a vector and a symmetric matrix with a few large eigenvalues and many small ones of both signs."""
     generator = np.random.default_rng(5)
@@ -92,12 +99,11 @@ def test_a_product_is_that_of_the_dense_hessian(small):
     assert_close(gradient_of_linearized, gradient, order=2)
 
 
-def test_all_steps_of_lanczos_find_all_eigenvalues_that_the_start_sees(small):
-    loss, params, hessian, _ = small
+def test_all_steps_of_lanczos_find_all_eigenvalues_that_the_start_sees(small, hessian_product):
+    _, params, hessian, _ = small
     eigenvalues = np.linalg.eigvalsh(hessian)
     start = np.random.default_rng(1).normal(size=params.shape)
-    of_params = jax.jit(lambda p: ritz_values(linearized_gradient(loss, p).hessian_product, start, steps=40))
-    ritz = jax.device_get(of_params(params))
+    ritz = jax.device_get(jax.jit(partial(ritz_values, steps=40))(hessian_product, start))
     assert_close(ritz.values[-1], eigenvalues[-1], order=3)
     assert_close(ritz.values[0], eigenvalues[0], order=3)
     assert_close(np.sum(ritz.weights), 1.0)
@@ -133,12 +139,11 @@ def test_where_products_span_less_than_there_are_steps_all_values_are_eigenvalue
     np.testing.assert_allclose(values[[0, -1]], [np.min(eigenvalues), np.max(eigenvalues)], atol=1e-7)
 
 
-def test_more_steps_than_a_networks_hessian_has_rank_add_nothing(small):
-    loss, params, hessian, _ = small
+def test_more_steps_than_a_networks_hessian_has_rank_add_nothing(small, hessian_product):
+    _, params, hessian, _ = small
     eigenvalues = np.linalg.eigvalsh(hessian)
     start = np.cos(np.arange(1.0, params.size + 1))
-    of_params = jax.jit(lambda p: ritz_values(linearized_gradient(loss, p).hessian_product, start, steps=p.size))
-    found = jax.device_get(of_params(params))
+    found = jax.device_get(jax.jit(partial(ritz_values, steps=params.size))(hessian_product, start))
     assert eigenvalues[0] - 1e-7 < found.values[0]
     assert found.values[-1] < eigenvalues[-1] + 1e-7
 
@@ -152,12 +157,10 @@ def test_the_weights_integrate_polynomials_of_degree_below_twice_the_steps(matri
         assert_close(weights @ values**power, unit @ np.linalg.matrix_power(hessian, power) @ unit, order=2)
 
 
-def test_the_trace_is_exact_where_the_subspace_holds_everything(small):
-    loss, params, hessian, _ = small
-    of_params = jax.jit(
-        lambda p: trace(linearized_gradient(loss, p).hessian_product, p, jax.random.key(0), rank=p.size, samples=2)
-    )
-    estimate = of_params(params)
+def test_the_trace_is_exact_where_the_subspace_holds_everything(small, hessian_product):
+    _, params, hessian, _ = small
+    of_product = jax.jit(partial(trace, rank=params.size, samples=2))
+    estimate = of_product(hessian_product, params, jax.random.key(0))
     assert_close(estimate.value, np.trace(hessian), order=3)
     assert estimate.standard_error < 1e-10
 

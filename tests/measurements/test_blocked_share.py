@@ -252,8 +252,9 @@ TWO_AXES: Any = (1, 2)
 )
 def test_several_axes_of_features_are_refused(norm):
     model, x = nn.Sequential([norm]), jax.device_put(np.sin(np.arange(8.0)).reshape(4, 2, 1))
+    variables = jax.jit(model.init)(jax.random.key(0), x)
     with pytest.raises(ValueError, match=r"layers_0 needs one axis of features.*\(2, 1\)"):
-        blocked_share(model, jax.jit(model.init)(jax.random.key(0), x), x, loss=jnp.sum)
+        jax.eval_shape(lambda: blocked_share(model, variables, x, loss=jnp.sum))
 
 
 def test_labels_of_another_number_of_rows_are_named(network):
@@ -303,7 +304,7 @@ def test_statistics_that_are_missing_are_named(network):
     with pytest.raises(
         ValueError, match=r"layers_1 needs its running statistics, but variables\['batch_stats'\] has none"
     ):
-        blocked_share(model, {"params": params}, images, labels, loss=LOSS)
+        jax.eval_shape(lambda: blocked_share(model, {"params": params}, images, labels, loss=LOSS))
 
 
 def test_partitioned_parameters_are_taken_beside_a_batch_on_explicit_axes(partitioned):
