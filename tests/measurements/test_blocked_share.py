@@ -1,5 +1,6 @@
 """What batch normalization removes of a gradient is what its derivative maps to zero, at every normalizer."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,51 +22,61 @@ LOSS = optax.softmax_cross_entropy_with_integer_labels
 SHAPES = [(9, 5), (3, 4, 2, 5)]
 
 
-def drawn(shape):
-    features, gradient = np.random.default_rng(0).normal(size=(2, *shape))
-    return jnp.asarray(features), jnp.asarray(gradient)
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_parts_add_up_to_the_gradient_and_are_orthogonal(shape):
-    features, gradient = drawn(shape)
+    features, gradient = np.random.default_rng(0).normal(size=(2, *shape))
     axes = tuple(range(len(shape) - 1))
-    standardized = (features - jnp.mean(features, axes)) / jnp.std(features, axes)
-    mean, along, rest = gradient_parts(gradient, standardized, axes)
+    standardized = (features - np.mean(features, axes)) / np.std(features, axes)
+    mean, along, rest = map(np.asarray, jax.jit(partial(gradient_parts, axes=axes))(gradient, standardized))
     assert_close(mean + along + rest, gradient)
     for one, other in ((mean, along), (mean, rest), (along, rest)):
-        assert_close(jnp.sum(one * other, axes), jnp.zeros(5))
-    assert_close(mean, jnp.broadcast_to(jnp.mean(gradient, axes), shape))
-    assert_close(jnp.sum(rest * standardized, axes), jnp.zeros(5))
+        assert_close(np.sum(one * other, axes), np.zeros(5))
+    assert_close(mean, np.broadcast_to(np.mean(gradient, axes), shape))
+    assert_close(np.sum(rest * standardized, axes), np.zeros(5))
 
 
 @pytest.fixture(scope="module")
 def network():
     generator = np.random.default_rng(1)
-    images, labels = jnp.asarray(generator.normal(size=(8, 6))), jnp.asarray(generator.integers(0, 3, 8))
+    images, labels = jax.device_put(generator.normal(size=(8, 6))), jax.device_put(generator.integers(0, 3, 8))
     model = MLP((5, 1), norm=batch_norm(epsilon=0.0), classes=3)
-    variables = jax.tree.map(lambda leaf: leaf.astype(float), model.init(jax.random.key(0), images))
-    moved = jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape), variables["params"])
-
-    return model, {**variables, "params": moved}, images, labels
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    return model, {**variables, "params": moved(variables["params"], generator)}, images, labels
 
 
-def mean_loss(labels):
-    return lambda logits: jnp.mean(LOSS(logits, labels))
+def moved(tree, generator):
+    """Return a tree in float64, every number of which is a little different."""
+    return jax.device_put(
+        jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape), jax.device_get(tree))
+    )
+
+
+@partial(jax.jit, static_argnums=0)
+def shares_of(model, variables, images, labels):
+    return blocked_share(model, variables, images, labels, loss=LOSS).shares
+
+
+@partial(jax.jit, static_argnums=0, static_argnames="train")
+def passages_of(model, variables, images, labels, **options):
+    return passages(model, variables, images, lambda logits: jnp.mean(LOSS(logits, labels)), **options)
 
 
 def test_what_is_not_removed_gets_back_whole_through_a_single_feature(network):
     model, variables, images, labels = network
-    name, share = list(blocked_share(model, variables, images, labels, loss=LOSS).shares.items())[-1]
-    features, _, gradient, _ = passages(model, variables, images, mean_loss(labels))[name]
+    name, share = list(jax.device_get(shares_of(model, variables, images, labels)).items())[-1]
+    features, _, gradient, _ = jax.device_get(passages_of(model, variables, images, labels)[name])
     assert features.shape == (8, 1)
-    scale = variables["params"][name]["scale"]
+    leaving = gradient * np.asarray(variables["params"][name]["scale"])
     plain = batch_norm(epsilon=0.0, affine=False)
-    _, pull_back = jax.vjp(lambda x: plain.apply(*plain.init(features), x)[0], features)
-    (arriving,) = pull_back(gradient * scale)
-    survived = (jnp.linalg.norm(arriving) * jnp.std(features) / jnp.linalg.norm(gradient * scale)) ** 2
+
+    @jax.jit
+    def pulled_back(features, leaving):
+        return jax.vjp(lambda x: plain.apply(*plain.init(features), x)[0], features)[1](leaving)
+
+    (arriving,) = pulled_back(features, leaving)
+    survived = (np.linalg.norm(np.asarray(arriving)) * np.std(features) / np.linalg.norm(leaving)) ** 2
     # The shares are those at the usual epsilon, which leaves a little more than none.
-    assert jnp.abs(1 - share.mean - share.along - survived) < 1e-4
+    assert abs(1 - share.mean - share.along - survived) < 1e-4
     assert share.mean + share.along > 1e-3
 
 
@@ -73,12 +84,12 @@ def test_without_a_normalizer_the_shares_are_those_that_batch_normalization_woul
     model, variables, images, labels = network
     plain = MLP((5, 1), norm=identity(), classes=3)
     params = {key: leaves for key, leaves in variables["params"].items() if "kernel" in leaves}
-    shares = blocked_share(plain, {"params": params}, images, labels, loss=LOSS).shares
-    assert len(shares) == len(blocked_share(model, variables, images, labels, loss=LOSS).shares) == 2
-    passing = passages(plain, {"params": params}, images, mean_loss(labels))
+    shares = shares_of(plain, {"params": params}, images, labels)
+    assert len(shares) == len(shares_of(model, variables, images, labels)) == 2
+    passing = passages_of(plain, {"params": params}, images, labels)
     for name, share in shares.items():
-        features, _, gradient, _ = passing[name]
-        assert_close(share.mean, len(features) * jnp.sum(jnp.mean(gradient, 0) ** 2) / jnp.sum(gradient**2))
+        gradient = np.asarray(passing[name].gradient)
+        assert_close(share.mean, len(gradient) * np.sum(np.mean(gradient, 0) ** 2) / np.sum(gradient**2))
 
 
 class FlaxNetwork(nn.Module):
@@ -95,9 +106,8 @@ class FlaxNetwork(nn.Module):
 @pytest.fixture(scope="module")
 def flax_network():
     generator = np.random.default_rng(4)
-    x, labels = jnp.asarray(generator.normal(size=(6, 2, 3))), jnp.arange(6) % 3
-    variables = FlaxNetwork().init(jax.random.key(0), x)
-    variables = jax.tree.map(lambda leaf: leaf + 0.3 * generator.normal(size=leaf.shape), variables)
+    x, labels = jax.device_put(generator.normal(size=(6, 2, 3))), jax.device_put(np.arange(6) % 3)
+    variables = moved(jax.jit(FlaxNetwork().init)(jax.random.key(0), x), generator)
 
     @jax.jit
     def metered(variables):
@@ -106,6 +116,7 @@ def flax_network():
     return variables, x, labels, metered(variables)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def two_passes(name, axes, variables, x, labels):
     """The shares at one normalizer by its parts: a pass for what it returns, and one for the gradient there."""
     returned = []
@@ -122,9 +133,10 @@ def two_passes(name, axes, variables, x, labels):
             outputs, _ = FlaxNetwork().apply(variables, x, train=True, mutable=["batch_stats"])
         return jnp.mean(LOSS(outputs, labels))
 
-    features, output = jax.jit(lambda: (loss(0.0), returned[0])[1])()
+    loss(0.0)
+    features, output = returned[0]
     scale = variables["params"].get(name, {}).get("scale", jnp.ones(()))
-    gradient = jax.jit(jax.grad(loss))(jnp.zeros_like(output))
+    gradient = jax.grad(loss)(jnp.zeros_like(output))
     gradient = gradient * (scale[:, None] if name == "axis" else scale)
     standardized = (features - features.mean(axes, keepdims=True)) / features.std(axes, keepdims=True)
     parts = gradient_parts(gradient, standardized, axes)
@@ -136,8 +148,8 @@ def test_one_pass_gives_the_shares_of_every_normalizer_of_flaxs_that_two_passes_
     variables, x, labels, metered = flax_network
     assert list(metered.shares) == ["plain", "axis", "deep", "by_row"]
     share = metered.shares[name]
-    mean, along, rest = two_passes(name, axes, variables, x, labels)
-    assert_close(jnp.stack([share.mean, share.along, share.passed]), jnp.stack([mean, along, rest]), order=2)
+    expected = two_passes(name, axes, variables, x, labels)
+    assert_close(np.stack([share.mean, share.along, share.passed]), np.stack(expected), order=2)
 
 
 def test_the_same_pass_gives_a_training_step_its_loss_gradient_and_statistics(flax_network):
@@ -156,13 +168,19 @@ def test_the_same_pass_gives_a_training_step_its_loss_gradient_and_statistics(fl
     assert jax.tree.structure(metered.updated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
 
 
-def test_partitioned_parameters_get_partitioned_gradients():
-    model, inputs = Partitioned(), jnp.asarray(np.random.default_rng(3).normal(size=(6, 3)))
-    variables = model.init(jax.random.key(0), inputs)
-    found, plain = (
-        blocked_share(model, given, inputs, loss=lambda y: jnp.sum(y**2), apply_kwargs=TRAIN)
-        for given in (variables, nn.unbox(variables))
-    )
+@pytest.fixture(scope="module")
+def partitioned():
+    inputs = jax.device_put(np.random.default_rng(3).normal(size=(6, 3)))
+    return jax.jit(Partitioned().init)(jax.random.key(0), inputs), inputs
+
+
+def metered_in_parts(variables, inputs):
+    return blocked_share(Partitioned(), variables, inputs, loss=lambda y: jnp.sum(y**2), apply_kwargs=TRAIN)
+
+
+def test_partitioned_parameters_get_partitioned_gradients(partitioned):
+    variables, inputs = partitioned
+    found, plain = (jax.jit(metered_in_parts)(given, inputs) for given in (variables, nn.unbox(variables)))
     assert found.shares == plain.shares
     assert jax.tree.structure(found.gradient) == jax.tree.structure(variables["params"])
 
@@ -173,30 +191,31 @@ def test_a_model_without_parameters_has_shares_too():
         def __call__(self, x):
             return nn.BatchNorm(use_running_average=False, use_scale=False, use_bias=False, name="norm")(x)
 
-    inputs = jnp.asarray(np.random.default_rng(3).normal(size=(6, 3)))
-    found = blocked_share(Plain(), Plain().init(jax.random.key(0), inputs), inputs, loss=jnp.sum)
-    assert_close(found.shares["norm"].mean, jnp.ones(()))
+    inputs = jax.device_put(np.random.default_rng(3).normal(size=(6, 3)))
+    variables = jax.jit(Plain().init)(jax.random.key(0), inputs)
+    found = jax.jit(lambda variables: blocked_share(Plain(), variables, inputs, loss=jnp.sum))(variables)
+    assert_close(found.shares["norm"].mean, 1.0)
     assert found.gradient == {}
 
 
 def test_what_is_removed_is_what_scale_and_bias_get(flax_network):
     variables, x, labels, metered = flax_network
-    passage = passages(FlaxNetwork(), variables, x, mean_loss(labels), train=True)["deep"]
-    scale, gradient = variables["params"]["deep"]["scale"], metered.gradient["deep"]
-    whole = jnp.sum((scale * passage.gradient) ** 2)
-    share = metered.shares["deep"]
-    assert_close(share.mean, jnp.sum((scale * gradient["bias"]) ** 2) / 6 / whole, order=1)
+    passage = passages_of(FlaxNetwork(), variables, x, labels, train=True)["deep"]
+    scale, gradient = jax.device_get((variables["params"]["deep"]["scale"], metered.gradient["deep"]))
+    whole = np.sum((scale * np.asarray(passage.gradient)) ** 2)
+    share = jax.device_get(metered.shares["deep"])
+    assert_close(share.mean, np.sum((scale * gradient["bias"]) ** 2) / 6 / whole, order=1)
     # The gradient of scale has ε in its ŷ.
-    assert abs(share.along / (jnp.sum((scale * gradient["scale"]) ** 2) / 6 / whole) - 1) < 1e-3
+    assert abs(share.along / (np.sum((scale * gradient["scale"]) ** 2) / 6 / whole) - 1) < 1e-3
 
 
 def test_where_there_is_no_gradient_there_are_no_shares_of_it(network):
     model, variables, images, labels = network
-    name = [*blocked_share(model, variables, images, labels, loss=LOSS).shares][-1]
-    last = {**variables["params"][name], "scale": jnp.zeros(1)}
+    name = [*shares_of(model, variables, images, labels)][-1]
+    last = {**variables["params"][name], "scale": np.zeros(1)}
     without = {**variables, "params": {**variables["params"], name: last}}
-    for share in blocked_share(model, without, images, labels, loss=LOSS).shares.values():
-        assert jnp.isnan(jnp.stack([share.mean, share.along, share.passed])).all()
+    for share in shares_of(model, without, images, labels).values():
+        assert np.isnan([share.mean, share.along, share.passed]).all()
 
 
 def test_normalizers_that_are_applied_twice_or_out_of_sight_are_refused():
@@ -211,10 +230,10 @@ def test_normalizers_that_are_applied_twice_or_out_of_sight_are_refused():
         def __call__(self, x):
             return nn.remat(nn.LayerNorm)(name="norm")(x)
 
-    x = jnp.sin(jnp.arange(8.0)).reshape(2, 4)
+    x = jax.device_put(np.sin(np.arange(8.0)).reshape(2, 4))
     for model, message in ((Shared(), "got norm applied several times"), (Hidden(), r"norm is inside of nn\.scan")):
         with pytest.raises(ValueError, match=message):
-            blocked_share(model, model.init(jax.random.key(0), x), x, loss=jnp.sum)
+            blocked_share(model, jax.jit(model.init)(jax.random.key(0), x), x, loss=jnp.sum)
 
 
 def test_a_loss_that_is_not_of_one_row_is_refused(network):
@@ -232,9 +251,10 @@ TWO_AXES: Any = (1, 2)
     ids=["layer_norm", "batch_norm"],
 )
 def test_several_axes_of_features_are_refused(norm):
-    model, x = nn.Sequential([norm]), jnp.sin(jnp.arange(8.0)).reshape(4, 2, 1)
+    model, x = nn.Sequential([norm]), jax.device_put(np.sin(np.arange(8.0)).reshape(4, 2, 1))
+    variables = jax.jit(model.init)(jax.random.key(0), x)
     with pytest.raises(ValueError, match=r"layers_0 needs one axis of features.*\(2, 1\)"):
-        blocked_share(model, model.init(jax.random.key(0), x), x, loss=jnp.sum)
+        jax.eval_shape(lambda: blocked_share(model, variables, x, loss=jnp.sum))
 
 
 def test_labels_of_another_number_of_rows_are_named(network):
@@ -253,7 +273,8 @@ class NnxNetwork(nnx.Module):
 
 def running_of_linen(images, labels):
     model = nn.Sequential([nn.Dense(3), nn.BatchNorm(use_running_average=True, name="norm")])
-    return lambda: blocked_share(model, model.init(jax.random.key(0), images), images, labels, loss=LOSS)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    return lambda: blocked_share(model, variables, images, labels, loss=LOSS)
 
 
 def running_of_nnx(images, labels):
@@ -264,7 +285,7 @@ def running_of_nnx(images, labels):
 
 def running_of_the_library(images, labels):
     model = MLP((5,), norm=batch_norm(), classes=3)
-    variables = model.init(jax.random.key(0), images)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
     return lambda: blocked_share(model, variables, images, labels, loss=LOSS, apply_kwargs={"mode": "running"})
 
 
@@ -279,20 +300,17 @@ def test_running_statistics_are_refused(network, of, compiled):
 def test_statistics_that_are_missing_are_named(network):
     _, _, images, labels = network
     model = nn.Sequential([nn.Dense(3), nn.BatchNorm(use_running_average=False, name="norm")])
-    params = model.init(jax.random.key(0), images)["params"]
+    params = jax.jit(model.init)(jax.random.key(0), images)["params"]
     with pytest.raises(
         ValueError, match=r"layers_1 needs its running statistics, but variables\['batch_stats'\] has none"
     ):
-        blocked_share(model, {"params": params}, images, labels, loss=LOSS)
+        jax.eval_shape(lambda: blocked_share(model, {"params": params}, images, labels, loss=LOSS))
 
 
-def test_partitioned_parameters_are_taken_beside_a_batch_on_explicit_axes():
-    inputs = jnp.asarray(np.random.default_rng(3).normal(size=(6, 3)))
-    variables = Partitioned().init(jax.random.key(0), inputs)
+def test_partitioned_parameters_are_taken_beside_a_batch_on_explicit_axes(partitioned):
+    variables, inputs = partitioned
     rows = NamedSharding(jax.make_mesh((1,), ("model",)), PartitionSpec("model"))
-    found, expected = (
-        blocked_share(Partitioned(), variables, batch, loss=lambda y: jnp.sum(y**2), apply_kwargs=TRAIN).shares["norm"]
-        for batch in (jax.device_put(inputs, rows), inputs)
-    )
+    found = metered_in_parts(variables, jax.device_put(inputs, rows)).shares["norm"]
+    expected = jax.jit(metered_in_parts)(variables, inputs).shares["norm"]
     assert_close(found.mean, expected.mean)
     assert_close(found.along, expected.along)

@@ -1,7 +1,6 @@
 """Features that are apart by class are found apart, and features that tell nothing are no obstacle."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
@@ -52,6 +51,7 @@ class Convolutional(nn.Module):
 
 @pytest.mark.parametrize(("convolutions", "got"), [(0, "none"), (1, r"Conv_0 of \(4, 4, 1\)")])
 def test_a_network_whose_last_layer_takes_no_vector_is_refused(convolutions, got):
-    model, images = Convolutional(convolutions), jnp.ones((2, 4, 4, 1))
+    model, images = Convolutional(convolutions), jax.device_put(np.ones((2, 4, 4, 1)))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
     with pytest.raises(ValueError, match=f"needs one vector an image, got {got}"):
-        last_layer_inputs(model, model.init(jax.random.key(0), images), images)
+        last_layer_inputs(model, variables, images)

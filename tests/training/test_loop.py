@@ -99,8 +99,8 @@ def test_weights_that_become_nan_in_the_last_step_of_an_epoch_are_no_success(epo
 
 
 def test_logits_that_are_not_finite_are_never_right():
-    logits = jnp.array([[jnp.nan, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    assert accuracy(logits, jnp.array([0, 0, 0])).tolist() == [0, 1, 0]
+    logits = np.asarray([[np.nan, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    assert jax.jit(accuracy)(logits, np.zeros(3, int)).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("norm", [ghost_batch_norm(ghost_size=8), group_norm(groups=2), noisy_batch_norm()], ids=repr)
@@ -123,7 +123,7 @@ def test_another_score_has_its_own_name_and_chooses_the_best_epoch(tmp_path):
 
 def test_the_state_before_and_after_every_epoch_can_be_observed(tmp_path):
     recipe, data = Recipe(MLP((8,)), optax.sgd(0.1)), digits(train=False).first(64)
-    images, labels = jnp.asarray(data.images), jnp.asarray(data.labels)
+    images, labels = jax.device_put((data.images, data.labels))
     seen = {}
 
     def observe(epoch, state):
@@ -138,13 +138,15 @@ def test_the_state_before_and_after_every_epoch_can_be_observed(tmp_path):
 
 def test_a_run_starts_from_the_state_that_it_is_given_and_leaves_it_whole(tmp_path):
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
-    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
-    tuned = start._replace(params=jax.tree.map(lambda leaf: leaf + 1, start.params))
+    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jax.device_put(data.images[:2]))
+    before = jax.tree.map(np.array, start.params)
+    moved = jax.tree.map(lambda leaf: leaf + 1, before)
+    tuned = start._replace(params=jax.device_put(jax.tree.map(np.array, moved)))
     usual, same, other = (plain_run(recipe, start=given) for given in (None, start, tuned))
     assert same.history == usual.history
     assert other.history != usual.history
-    moved = jax.tree.map(lambda leaf, before: leaf == before + 1, tuned.params, start.params)
-    assert jax.tree.all(jax.tree.map(jnp.all, moved))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(tuned.params), moved)
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(start.params), before)
     plain_run(recipe, start=tuned, directory=tmp_path)
     for another in (start, None):
         with pytest.raises(ValueError, match="holds another run, with start"):
@@ -163,8 +165,8 @@ def test_epochs_of_one_run_compile_once_also_for_another_seed():
 
 def test_an_epoch_as_one_program_is_that_of_its_steps():
     data, recipe = digits(train=False), Recipe(MLP((8,), norm=batch_norm()), optax.sgd(0.1, 0.9))
-    images, labels = jnp.asarray(data.images), jnp.asarray(data.labels)
-    indices = jnp.arange(120).reshape(4, 30)
+    images, labels = jax.device_put((data.images, data.labels))
+    indices = jax.device_put(np.arange(120).reshape(4, 30))
     states = [initial_state(recipe.model, recipe.optimizer, jax.random.key(0), images[:2]) for _ in range(2)]
     by_step, at_once = (
         run(recipe, state, images, labels, indices)

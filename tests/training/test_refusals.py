@@ -50,7 +50,7 @@ def test_a_loss_that_is_averaged_and_a_model_made_of_lists_are_refused():
 
 def test_a_start_that_is_no_state_or_of_another_optimizer_is_refused_before_anything_runs():
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
-    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
+    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jax.device_put(data.images[:2]))
     with pytest.raises(TypeError, match="start needs to be a TrainState, got dict; take the state of a finished run"):
         check_start(recipe, start.params)
     with pytest.raises(ValueError, match="start needs the state of the recipe's own optimizer"):
@@ -100,7 +100,7 @@ def test_a_score_that_is_no_number_is_no_success_and_one_without_a_name_is_refus
 
 def test_a_call_that_never_took_a_step_leaves_its_folder_free(tmp_path):
     data, recipe = digits(train=False), Recipe(MLP((8,)), optax.sgd(0.1))
-    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jnp.asarray(data.images[:2]))
+    start = initial_state(recipe.model, recipe.optimizer, jax.random.key(0), jax.device_put(data.images[:2]))
     wrong = start._replace(params={"elsewhere": start.params})
     with pytest.raises(Exception, match=r"params|parameter"):
         plain_run(recipe, start=wrong, directory=tmp_path)
