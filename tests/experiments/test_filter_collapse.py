@@ -85,6 +85,7 @@ def test_an_experiment_of_which_every_run_diverges_says_so(tmp_path):
         learning_rates=(1e30,),
         starts=("scratch",),
         optimizers=("sgd",),
+        normalizers=("batch_norm",),
         epochs=1,
         stretch=1,
         output=tmp_path,
