@@ -7,6 +7,7 @@ and `b_s b_t` on the other.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,26 +26,32 @@ TOTAL = TERM_PARTS.index(("diagonal", "total"))
 QUANTILE = 4.302652729911275  # Student's, of 2 degrees of freedom, at 0.975.
 
 
-def found(blocked, passing, rounding: float = 0.0) -> dict[str, Any]:
-    """The numbers of the diagonal's total, of three samples."""
-    count, none = len(TERM_PARTS), np.zeros(3)
-    samples = np.outer(blocked, BLOCKED) + np.outer(passing, PASSING)
+@jax.jit
+def parts(samples, rounding):
+    """All parts, of three samples of the diagonal's total."""
+    count = len(TERM_PARTS)
     split = Terms(
         values=jnp.zeros(count),
         gradients=jnp.zeros((count, 3, 1)),
         rounding=jnp.full(count, rounding),
-        center_losses=jnp.asarray(none),
-        losses=jnp.asarray(none),
+        center_losses=jnp.zeros(3),
+        losses=jnp.zeros(3),
         loss_gradient=jnp.zeros((3, 1)),
-        diagonal_samples=jnp.stack([jnp.asarray(samples)[..., None], jnp.zeros((3, 3, 1))]),
+        diagonal_samples=jnp.stack([samples[..., None], jnp.zeros((3, 3, 1))]),
     )
     stacked = carry_back(PROBLEM, split.values, split.gradients, split.rounding)
-    parts = with_intervals(PROBLEM, stacked, split, split.rounding)
-    return {
-        "survival": float(parts.survival[TOTAL]),
-        "norm": float(parts.gradient_norm_output[TOTAL]),
-        "interval": np.asarray(parts.survival_interval)[TOTAL],
+    return with_intervals(PROBLEM, stacked, split, split.rounding)
+
+
+def found(blocked, passing, rounding: float = 0.0) -> dict[str, Any]:
+    """The numbers of the diagonal's total, of three samples."""
+    of_all = parts(np.outer(blocked, BLOCKED) + np.outer(passing, PASSING), rounding)
+    numbers = {
+        "survival": of_all.survival,
+        "norm": of_all.gradient_norm_output,
+        "interval": of_all.survival_interval,
     }
+    return {name: np.asarray(number)[TOTAL] for name, number in numbers.items()}
 
 
 def test_norm_survival_and_interval_are_those_of_the_jackknife_by_hand():

@@ -4,6 +4,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from flax import linen as nn
@@ -13,8 +14,8 @@ from bnjax.curvature import along_gradient, curvature_along_gradient, linearized
 from bnjax.normalizers import batch_norm
 from bnjax.theorems import STATEMENTS, draw_case
 
-X = jnp.sin(jnp.arange(24, dtype=jnp.float32)).reshape(6, 4)
-WEIGHTS = jnp.cos(jnp.arange(12, dtype=jnp.float32)).reshape(4, 3)
+X = jnp.asarray(np.sin(np.arange(24, dtype=np.float32)).reshape(6, 4))
+WEIGHTS = jnp.asarray(np.cos(np.arange(12, dtype=np.float32)).reshape(4, 3))
 
 
 def loss(y):
@@ -84,7 +85,7 @@ def test_a_model_is_audited_in_full_precision_but_where_it_asks_for_another(tmp_
     variables = jax.jit(model.init)(jax.random.key(0), inputs)
     jax.config.update("jax_dump_ir_to", str(tmp_path))
     try:
-        labels = jnp.arange(6) % 3
+        labels = np.arange(6) % 3
         loss = optax.softmax_cross_entropy_with_integer_labels
         bnjax.audit(model, variables, inputs, labels, loss=loss, layer="norm", trunk_gradients=True)
     finally:

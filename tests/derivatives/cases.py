@@ -80,7 +80,8 @@ class Case:
     def options(self) -> dict:
         x = self.data[0]
         params, stats = self.normalizer.init(x)
-        params = {name: value + 0.25 * jnp.cos(jnp.arange(value.size)) for name, value in params.items()}
+        bumps = 0.25 * np.cos(np.arange(x.shape[self.normalizer.feature_axis]))
+        params = {name: jnp.asarray(value + bumps) for name, value in jax.device_get(params).items()}
         point = jnp.asarray(self.expansion_point)
         return {"params": params, "stats": stats, "key": jax.random.key(3), "expansion_point": point}
 
@@ -107,17 +108,17 @@ compiled_fast = partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 def reference(name: str) -> dict[tuple[str, str], ReferenceTerm]:
     """What the definitions say, densely, about the case of this name."""
     case = CASES[name]
-    (x, row_labels), options = case.data, case.options
-    slope, offset = case.normalizer.affine(options["params"], x, mode="batch", key=options["key"])
-    slope, offset = jnp.broadcast_to(slope, x.shape), jnp.broadcast_to(offset, x.shape)
-    heads = [lambda row, i=i: case.loss(slope[i] * row + offset[i], row_labels[i]) for i in range(len(x))]
-    center = jnp.broadcast_to(options["expansion_point"], x.shape[1:])
-    axis = case.normalizer.feature_axis % x.ndim - x.ndim
+    (batch, row_labels), options = case.data, case.options
+    axis = case.normalizer.feature_axis % batch.ndim - batch.ndim
 
     def terms_at(x: Array) -> dict[tuple[str, str], ReferenceTerm]:
+        slope, offset = case.normalizer.affine(options["params"], x, mode="batch", key=options["key"])
+        slope, offset = jnp.broadcast_to(slope, x.shape), jnp.broadcast_to(offset, x.shape)
+        heads = [lambda row, i=i: case.loss(slope[i] * row + offset[i], row_labels[i]) for i in range(len(x))]
+        center = jnp.broadcast_to(options["expansion_point"], x.shape[1:])
         return reference_terms(heads, case.standardization, x, center, feature_axis=axis)
 
-    return compiled_fast(terms_at)(x)
+    return jax.device_get(compiled_fast(terms_at)(batch))
 
 
 compiled_terms = compiled_fast(terms, static_argnames=("feature_axis", "chunk", "row_chunk"))
@@ -126,11 +127,9 @@ compiled_terms = compiled_fast(terms, static_argnames=("feature_axis", "chunk", 
 @cache
 def sorted_terms(name: str, row_chunk: int | None = None) -> Terms:
     """What `terms` says about the case of this name."""
-    problem = CASES[name].problem
-    return compiled_terms(
-        problem.row_heads(),
-        problem.center,
-        problem.standardization(problem.x),
-        feature_axis=problem.feature_axis,
-        row_chunk=row_chunk,
-    )
+
+    def of(problem: Problem) -> Terms:
+        heads, standardized = problem.row_heads(), problem.standardization(problem.x)
+        return terms(heads, problem.center, standardized, feature_axis=problem.feature_axis, row_chunk=row_chunk)
+
+    return jax.device_get(compiled_fast(of)(CASES[name].problem))

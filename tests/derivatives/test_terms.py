@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bnjax.derivatives import PARTS, TERM_PARTS, TERMS, LogitsHead, RowHeads
@@ -28,7 +29,7 @@ def test_every_part_has_the_value_and_the_gradient_of_its_definition(name):
     found, wanted = sorted_terms(name), reference(name)
     assert set(wanted) == set(TERM_PARTS)
     for index, key in enumerate(TERM_PARTS):
-        scale = max(1.0, float(jnp.abs(wanted[key[0], "total"].output_gradient).max()))
+        scale = max(1.0, float(np.abs(wanted[key[0], "total"].output_gradient).max()))
         assert_close(found.values[index], wanted[key].value, order=2, scale=scale)
         assert_close(found.gradients[index], wanted[key].output_gradient, order=2, scale=scale)
 
@@ -36,9 +37,9 @@ def test_every_part_has_the_value_and_the_gradient_of_its_definition(name):
 @every_case
 def test_the_terms_add_up_to_the_loss_and_its_gradient(name):
     found = sorted_terms(name)
-    totals = jnp.array([TERM_PARTS.index((term, "total")) for term in TERMS])
-    assert_close(jnp.sum(found.gradients[totals], axis=0), found.loss_gradient, order=1)
-    assert_close(jnp.sum(found.values[totals]) + jnp.sum(found.center_losses), jnp.sum(found.losses), scale=100.0)
+    totals = [TERM_PARTS.index((term, "total")) for term in TERMS]
+    assert_close(np.sum(found.gradients[totals], axis=0), found.loss_gradient, order=1)
+    assert_close(np.sum(found.values[totals]) + np.sum(found.center_losses), np.sum(found.losses), scale=100.0)
 
 
 @every_case
@@ -58,10 +59,10 @@ def heads_of_rows(head, shape, row_labels):
 @pytest.mark.parametrize("head", ["tanh", "relu"])
 def test_in_a_single_class_batch_every_individual_part_is_zero_to_the_stated_rounding(head):
     row_heads = heads_of_rows(HEADS[head], ROWS, jnp.ones(6, int))
-    found = compiled_terms(row_heads, jnp.zeros(4), features(ROWS), feature_axis=-1)
+    found = jax.device_get(compiled_terms(row_heads, jnp.zeros(4), features(ROWS), feature_axis=-1))
     for term in TERMS[:-1]:
         index = TERM_PARTS.index((term, "individual"))
-        assert jnp.linalg.norm(found.gradients[index].ravel()) <= found.rounding[index]
+        assert np.linalg.norm(found.gradients[index]) <= found.rounding[index]
 
 
 def test_behind_piecewise_linear_logits_the_labels_do_not_touch_the_second_order():
@@ -70,7 +71,7 @@ def test_behind_piecewise_linear_logits_the_labels_do_not_touch_the_second_order
         for row_labels in (labels(6), jnp.zeros(6, int))
     )
     second_order = slice(TERM_PARTS.index(("diagonal", "total")), TERM_PARTS.index(("remainder", "total")))
-    assert_close(mixed.gradients[second_order], single.gradients[second_order])
+    assert_close(np.asarray(mixed.gradients)[second_order], np.asarray(single.gradients)[second_order])
 
 
 def test_a_chunk_of_columns_is_as_good_as_all_at_once():
@@ -84,7 +85,7 @@ def test_rows_in_chunks_that_do_not_divide_them_give_the_same(name):
     found, wanted = sorted_terms(name, row_chunk=2), reference(name)
     assert len(found.losses) == 3
     for index, key in enumerate(TERM_PARTS):
-        scale = max(1.0, float(jnp.abs(wanted[key[0], "total"].output_gradient).max()))
+        scale = max(1.0, float(np.abs(wanted[key[0], "total"].output_gradient).max()))
         assert_close(found.values[index], wanted[key].value, order=2, scale=scale)
         assert_close(found.gradients[index], wanted[key].output_gradient, order=2, scale=scale)
 

@@ -61,6 +61,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def variables(folder: Path) -> tuple[nn.Module, Any]:
     """Return the model `Net` of the folder and its variables, which `weights.msgpack` in it holds."""
     model = import_module("own_nets").Net()
-    drawn = model.init(jax.random.key(3), INPUTS)
+    drawn = jax.jit(model.init)(jax.random.key(3), INPUTS)
     (folder / "weights.msgpack").write_bytes(msgpack_serialize({**drawn, "step": 3}))
     return model, drawn

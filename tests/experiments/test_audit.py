@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from bnjax.reporting.pages import run_page
 from bnjax.reporting.records import Record
 from experiments.audit import Config, failures, figures, run, summary
 from tests.comparison import assert_close
-from tests.experiments.own.folder import INPUTS, LABELS
+from tests.experiments.own.folder import INPUTS, LABELS, write_own_files
 
 
 def loaded(folder, **options):
@@ -96,16 +98,17 @@ def test_given_variables_are_audited_as_they_are(folder, variables):
     model, drawn = variables
     options = {"variables": folder / "weights.msgpack", "model_options": '{"rate": 0.0}', "layers": ("norm",)}
     config, results = loaded(folder, rows=12, epochs=0, loss="own_nets:absolute", trunk_gradients=True, **options)
-    outputs, _ = model.clone(rate=0.0).apply(drawn, INPUTS, train=True, mutable=["batch_stats"])
-    expected = jnp.sum(jnp.abs(outputs) * (1 + LABELS[:, None]))
+    own = model.clone(rate=0.0)
+    outputs, _ = jax.jit(lambda drawn: own.apply(drawn, INPUTS, train=True, mutable=["batch_stats"]))(drawn)
+    expected = np.sum(np.abs(outputs) * (1 + LABELS[:, None]))
     assert results["training"] == []
     assert [row["epoch"] for row in results["layers"]] == [0]
     assert_close(jnp.float32(results["layers"][0]["loss"]), expected)
     total = {row["term"]: row["trunk_gradient_norm"] for row in results["table"] if row["part"] == "total"}
     for term, norm in total.items():
-        own = [row for row in results["trunk"] if row["term"] == term]
-        assert {row["parameter"] for row in own} == {"below/kernel", "below/bias"}
-        assert_close(jnp.linalg.norm(jnp.array([row["gradient_norm"] for row in own])), norm)
+        parameters = [row for row in results["trunk"] if row["term"] == term]
+        assert {row["parameter"] for row in parameters} == {"below/kernel", "below/bias"}
+        assert_close(np.linalg.norm([row["gradient_norm"] for row in parameters]), norm)
     drawn = drawn_figures(config, results)
     assert "trunk_gradients" in drawn
     for figure in drawn.values():
@@ -113,18 +116,31 @@ def test_given_variables_are_audited_as_they_are(folder, variables):
         assert [label.get_text() for label in axis.get_yticklabels()] == ["norm"]
 
 
-def test_the_axis_of_a_figure_fits_its_values(folder):
-    config, results = loaded(folder, rows=6, batch_size=4, epochs=0, layers=("norm",))
+ONE_LAYER = {"rows": 6, "epochs": 0, "layers": ("norm",)}
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory):
+    """An untrained model, audited at one normalizer without probes."""
+    folder = tmp_path_factory.mktemp("own")
+    write_own_files(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.delitem(sys.modules, "own_nets", raising=False)
+        return loaded(folder, **ONE_LAYER)
+
+
+def test_the_axis_of_a_figure_fits_its_values(exact):
+    config, results = exact
     (axis,) = drawn_figures(config, results)["survival_shared"].axes
     lowest = min(row["survival"] for row in results["table"] if row["part"] == "shared" and row["term"] == "diagonal")
     assert lowest / 31 < np.min(axis.get_lines()[-1].get_xdata()) < lowest / 2
 
 
-def test_probes_and_chunks_of_rows_leave_the_exact_terms_as_they_are(folder):
-    shared = {"rows": 6, "epochs": 0, "layers": ("norm",)}
-    (_, exact), (_, estimated) = loaded(folder, **shared), loaded(folder, row_chunk=2, probes=4, **shared)
+def test_probes_and_chunks_of_rows_leave_the_exact_terms_as_they_are(folder, exact):
+    _, estimated = loaded(folder, row_chunk=2, probes=4, **ONE_LAYER)
     assert failures(estimated) == []
-    for row, other in zip(exact["table"], estimated["table"], strict=True):
+    for row, other in zip(exact[1]["table"], estimated["table"], strict=True):
         if row["term"] == "gradient":
             assert_close(jnp.float32(row["survival"]), other["survival"])
         assert ("survival_low" in other) == (row["term"] in ("diagonal", "off_diagonal"))

@@ -14,9 +14,10 @@ from bnjax.training import initial_state
 from experiments.blocked_over_training import EXPANSION_POINT, Config, blocking_of, measured_epochs, run
 from experiments.common.command import main
 from tests.comparison import assert_close
+from tests.test_blocking import in_numpy
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(12, 3, 3, 1)), jnp.float32)
-LABELS = jnp.arange(12) % 4
+LABELS = jnp.asarray(np.arange(12) % 4)
 
 
 def report_of(model) -> Any:
@@ -31,28 +32,33 @@ def report() -> Any:
 def test_the_whole_gradient_is_that_of_the_network_in_double_precision(report):
     model = MLP((6, 5), classes=4, norm=batch_norm(epsilon=0.1))
     state = initial_state(model, optax.sgd(0.1), jax.random.key(0), IMAGES)
-    variables = jax.tree.map(lambda leaf: leaf.astype(float), {"params": state.params, "batch_stats": state.stats})
-    cut = cut_at_last_normalizer(model, variables, IMAGES.astype(float))
 
-    def loss(x):
-        logits = cut.head(cut.normalizer.apply(cut.params, cut.stats, x)[0])
-        return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, LABELS))
+    @jax.jit
+    def value_and_gradient(variables, images):
+        cut = cut_at_last_normalizer(model, variables, images)
 
-    value, gradient = jax.value_and_grad(loss)(cut.features)
+        def loss(x):
+            logits = cut.head(cut.normalizer.apply(cut.params, cut.stats, x)[0])
+            return jnp.sum(optax.softmax_cross_entropy_with_integer_labels(logits, LABELS))
+
+        return jax.value_and_grad(loss)(cut.features)
+
+    single = {"params": state.params, "batch_stats": state.stats}, IMAGES
+    value, gradient = value_and_gradient(*jax.tree.map(lambda leaf: np.asarray(leaf, float), single))
     assert_close(report.loss, value)
     assert_close(report.total_gradient, gradient, order=1)
 
 
 def test_of_the_shared_gradient_nothing_is_left_and_of_the_diagonal_term_what_epsilon_lets_through(report):
     assert report.terms["gradient"].shared.survival < 1e-12
-    diagonal = report.terms["diagonal"]
+    diagonal = in_numpy(report.terms["diagonal"])
     # h (ŷ - c) for each feature, of which JᵀG S keeps h ŷ ε / (σ² + ε).
-    standardized_square = jnp.mean(diagonal.output_gradient**2, axis=0)
-    mean = jnp.mean(diagonal.output_gradient, axis=0)
+    standardized_square = np.mean(diagonal.output_gradient**2, axis=0)
+    mean = np.mean(diagonal.output_gradient, axis=0)
     curvature = -mean / EXPANSION_POINT
     along = standardized_square - mean**2
     leak = 1 - along / curvature**2  # 1 - mean ŷ² = ε / (σ² + ε)
-    expected = jnp.linalg.norm(leak * jnp.sqrt(along)) / jnp.linalg.norm(jnp.sqrt(standardized_square))
+    expected = np.linalg.norm(leak * np.sqrt(along)) / np.linalg.norm(np.sqrt(standardized_square))
     assert_close(diagonal.survival, expected, order=2)
     assert diagonal.survival > 1e-3
 

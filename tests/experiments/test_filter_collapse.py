@@ -16,11 +16,15 @@ from experiments.common.networks import OPTIMIZERS, optimizer_of_any_rate
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_weight_decay_acts_on_scales_and_biases_too(kind):
-    params = {"scale": jnp.ones(3), "bias": -jnp.ones(3), "kernel": jnp.ones((2, 3))}
     optimizer = optimizer_of_any_rate(kind, 0.5)
-    state: Any = optimizer.init(params)
-    state = state._replace(hyperparams={"learning_rate": jnp.float32(0.1)})
-    updates: Any = optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)[0]
+
+    @jax.jit
+    def first_updates(params):
+        state: Any = optimizer.init(params)
+        state = state._replace(hyperparams={"learning_rate": jnp.float32(0.1)})
+        return optimizer.update(jax.tree.map(jnp.zeros_like, params), state, params)[0]
+
+    updates: Any = first_updates({"scale": np.ones(3), "bias": -np.ones(3), "kernel": np.ones((2, 3))})
     step = 0.1 if kind == "adam" else 0.05  # Adam's steps have the size of the rate, whatever the gradient's is.
     for key, sign in (("scale", 1), ("bias", -1), ("kernel", 1)):
         np.testing.assert_allclose(updates[key], -sign * step, rtol=1e-4)
@@ -81,6 +85,7 @@ def test_an_experiment_of_which_every_run_diverges_says_so(tmp_path):
         learning_rates=(1e30,),
         starts=("scratch",),
         optimizers=("sgd",),
+        normalizers=("batch_norm",),
         epochs=1,
         stretch=1,
         output=tmp_path,

@@ -32,24 +32,24 @@ def test_the_norms_are_those_of_the_loss_written_out_feature_by_feature(name, ma
     def standardized(x):
         return normalizer.standardize(normalizer.init(x)[1], x, mode="batch", key=None)[0]
 
-    def parts(x, d):
-        """Ŷ_linear and Ŷ_none, rows × features."""
-        y = standardized(x).values
-        linear = jnp.outer(y[:, d], y[:, d]) @ y / (y[:, d] @ y[:, d])
-        return linear, y - linear
-
     def loss(x, constant, d):
         return matrix[d] @ (constant.T @ standardized(x).values[:, d])
 
-    gradient = jax.jit(jax.grad(loss), static_argnums=2)
-    for index, norms in enumerate(part_norms(normalizer, matrix, batches)):
-        for x, found, reference in zip(batches, norms.gradient, norms.reference, strict=True):
-            scale = jnp.broadcast_to(standardized(x).scale, x.shape)
-            for d in range(FEATURES):
-                constant = parts(x, d)[index]
-                expected = jnp.linalg.norm(constant @ matrix[d] / scale[:, d])
-                assert_close(reference[d], expected)
-                assert_close(found[d], jnp.linalg.norm(gradient(x, constant, d)[:, d]), order=1, scale=float(expected))
+    @jax.jit
+    def written_out(x, d):
+        """The norms of what arrives of Ŷ_linear and of Ŷ_none at feature d, and those that they would have whole."""
+        y, scale = standardized(x)
+        linear = jnp.outer(y[:, d], y[:, d]) @ y / (y[:, d] @ y[:, d])
+        arriving = [jax.grad(loss)(x, constant, d)[:, d] for constant in (linear, y - linear)]
+        whole = [constant @ matrix[d] / jnp.broadcast_to(scale, x.shape)[:, d] for constant in (linear, y - linear)]
+        return jnp.linalg.norm(jnp.asarray([arriving, whole]), axis=-1)
+
+    measured = part_norms(normalizer, matrix, batches)
+    for batch, x in enumerate(batches):
+        for d in range(FEATURES):
+            for norms, arrived, whole in zip(measured, *np.asarray(written_out(x, d)), strict=True):
+                assert_close(norms.reference[batch, d], whole)
+                assert_close(norms.gradient[batch, d], arrived, order=1, scale=float(whole))
 
 
 def test_nothing_of_the_linear_part_and_all_of_the_rest_gets_through_batch_normalization(matrix, batches):
@@ -61,12 +61,12 @@ def test_nothing_of_the_linear_part_and_all_of_the_rest_gets_through_batch_norma
 def test_the_linear_part_gets_through_as_soon_as_epsilon_counts(matrix, batches):
     """By the factor ε / (σ² + ε), docs/theory.md, equation (15)."""
     linear, _ = part_norms(batch_norm(epsilon=0.5), matrix, batches)
-    assert_close(linear.ratios(), (0.5 / (jnp.var(batches, axis=1) + 0.5)).ravel(), order=1)
+    assert_close(linear.ratios(), (0.5 / (np.var(np.asarray(batches), axis=1) + 0.5)).ravel(), order=1)
 
 
 def test_a_feature_whose_variance_is_not_far_above_epsilon_is_left_out(matrix, batches):
-    deviations = jnp.asarray([1.0, 1e-2, 1e-3, 1e-4])
-    x = batches / jnp.std(batches, axis=1, keepdims=True) * deviations
+    deviations = np.asarray([1.0, 1e-2, 1e-3, 1e-4])
+    x = jnp.asarray(batches / np.std(np.asarray(batches), axis=1, keepdims=True) * deviations)
     linear, none = part_norms(batch_norm(epsilon=EPSILON), matrix, x)
     for norms in (linear, none):
         assert np.array_equal(norms.reference > 0, np.tile([True, True, True, False], (3, 1)))

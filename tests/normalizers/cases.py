@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array
+from jax.typing import ArrayLike
 
 from bnjax.normalizers import (
     Normalizer,
@@ -89,7 +90,7 @@ def drawn_like(state: dict[str, Array], *, seed: int = 1) -> dict[str, Array]:
     }
 
 
-def outputs(normalizer: Normalizer, x: Array, **options) -> Array:
+def outputs(normalizer: Normalizer, x: ArrayLike, **options) -> Array:
     """The outputs from initial parameters and statistics; noise from `KEY`."""
     return normalizer.apply(*normalizer.init(x), x, key=KEY, **options)[0]
 
@@ -102,4 +103,4 @@ def compiled(normalizer: Normalizer, params, stats, x: Array, *, mode="batch"):
 
 def flax_outputs(module: nn.Module, params: dict[str, Array], x: Array) -> Array:
     """The outputs of flax's own module without statistics."""
-    return cast(Array, module.apply({"params": params}, x))
+    return cast(Array, jax.jit(module.apply)({"params": params}, x))

@@ -11,8 +11,8 @@ from tests.normalizers.cases import ROWS, compiled, drawn_like, features
 def test_init_freezes_the_moments_of_its_features_so_that_there_it_equals_batch_norm():
     x = features()
     params, stats = frozen_batch_norm().init(x)
-    assert_close(stats["mean"], x.mean((0, 1, 2)))
-    assert_close(stats["variance"], x.var((0, 1, 2)))
+    assert_close(stats["mean"], np.mean(np.asarray(x), (0, 1, 2)))
+    assert_close(stats["variance"], np.var(np.asarray(x), (0, 1, 2)))
     expected, _ = compiled(batch_norm(), *batch_norm().init(x), x)
     assert_close(compiled(frozen_batch_norm(), params, stats, x)[0], expected)
 
@@ -36,9 +36,9 @@ def test_both_modes_equal_batch_norm_with_these_running_statistics():
 def test_the_derivative_is_scale_over_deviation():
     x, normalizer = features(ROWS), frozen_batch_norm(epsilon=0.25)
     params, stats = (drawn_like(state) for state in normalizer.init(x))
-    jacobian = jax.jacobian(lambda x: compiled(normalizer, params, stats, x)[0])(x).reshape(x.size, x.size)
-    slope = params["scale"] / jnp.sqrt(stats["variance"] + 0.25)
-    assert_close(jacobian, jnp.diag(jnp.tile(slope, len(x))), order=1)
+    jacobian = jax.jit(jax.jacobian(lambda x: normalizer.apply(params, stats, x)[0]))(x)
+    slope = np.asarray(params["scale"]) / np.sqrt(np.asarray(stats["variance"]) + 0.25)
+    assert_close(jacobian.reshape(x.size, x.size), np.diag(np.tile(slope, len(x))), order=1)
 
 
 def test_apply_takes_one_row_and_constant_features_in_both_modes_but_init_cannot_freeze_their_moments():

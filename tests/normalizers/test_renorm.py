@@ -2,6 +2,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bnjax.normalizers import batch_norm, batch_renorm, frozen_batch_norm
@@ -34,7 +35,7 @@ def test_no_room_for_r_and_d_gives_batch_norm_with_its_derivative():
     params, stats = (drawn_like(state) for state in closed.init(x))
 
     def gradient(normalizer):
-        return jax.grad(lambda x: jnp.sum(compiled(normalizer, params, stats, x)[0] ** 3))(x)
+        return jax.jit(jax.grad(lambda x: jnp.sum(normalizer.apply(params, stats, x)[0] ** 3)))(x)
 
     assert_close(compiled(closed, params, stats, x)[0], compiled(batch_norm(), params, stats, x)[0])
     assert_close(gradient(closed), gradient(batch_norm()), order=1)
@@ -52,11 +53,12 @@ def test_r_and_d_are_clipped():
 def test_published_derivatives_take_r_and_d_as_constants():
     x, normalizer = features(ROWS), batch_renorm(r_max=100.0, d_max=100.0, affine=False)
     stats = drawn_like(normalizer.init(x)[1])
-    r = jnp.sqrt((x.var(0) + 1e-5) / (stats["variance"] + 1e-5))
+    r = np.sqrt((np.var(np.asarray(x), 0) + 1e-5) / (np.asarray(stats["variance"]) + 1e-5))
     cotangent = features(ROWS, seed=3)
 
     def pulled_back(normalizer):
-        return jax.vjp(lambda x: compiled(normalizer, {}, stats, x)[0], x)[1](cotangent)[0]
+        pull_back = jax.jit(lambda x: jax.vjp(lambda x: normalizer.apply({}, stats, x)[0], x)[1](cotangent)[0])
+        return np.asarray(pull_back(x))
 
     assert_close(pulled_back(normalizer), r * pulled_back(batch_norm(affine=False)), order=1)
 

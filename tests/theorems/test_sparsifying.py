@@ -1,5 +1,7 @@
 """Noise has the moments and the tail that it claims, and no noise goes above the bounds."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,10 +22,16 @@ DISTANCES = jnp.asarray([0.05, 0.3, 1.0, 2.0, 3.5])
 SAMPLES = 100_000
 
 
+@partial(jax.jit, static_argnums=0)
+def drawn_and_tails(kind, seed):
+    """Samples at every distance, and how many of them go that far in closed form."""
+    draw = partial(NOISES[kind].sample, jax.random.key(seed), (SAMPLES,))
+    return jax.vmap(draw)(DISTANCES), NOISES[kind].tail(DISTANCES)
+
+
 @pytest.mark.parametrize("kind", NOISES)
 def test_noise_has_mean_0_and_variance_1(kind):
-    for t in DISTANCES:
-        drawn = np.asarray(NOISES[kind].sample(jax.random.key(1), (SAMPLES,), t))
+    for drawn in np.asarray(drawn_and_tails(kind, 1)[0]):
         error = np.std(drawn) / np.sqrt(SAMPLES)
         assert abs(np.mean(drawn)) < 5 * error
         spread_of_squares = np.std(drawn**2) / np.sqrt(SAMPLES)
@@ -32,31 +40,31 @@ def test_noise_has_mean_0_and_variance_1(kind):
 
 @pytest.mark.parametrize("kind", NOISES)
 def test_noise_goes_as_far_as_its_tail_says(kind):
-    for t in DISTANCES:
-        hits = int(np.sum(np.asarray(NOISES[kind].sample(jax.random.key(2), (SAMPLES,), t)) >= t))
-        assert stats.binomtest(hits, SAMPLES, float(NOISES[kind].tail(t))).pvalue > 1e-6
+    for t, drawn, tail in zip(*map(np.asarray, (DISTANCES, *drawn_and_tails(kind, 2))), strict=True):
+        assert stats.binomtest(int(np.sum(drawn >= t)), SAMPLES, float(tail)).pvalue > 1e-6
 
 
 @pytest.mark.parametrize("kind", NOISES)
 def test_no_tail_is_above_cantellis_bound_and_that_not_above_chebyshevs(kind):
-    t = jnp.geomspace(1e-3, 1e3, 200)
-    assert jnp.all(NOISES[kind].tail(t) <= cantelli_bound(t))
-    assert jnp.all(cantelli_bound(t) <= chebyshev_bound(t))
+    t = jnp.asarray(np.geomspace(1e-3, 1e3, 200))
+    tail, cantelli, chebyshev = (np.asarray(of(t)) for of in (NOISES[kind].tail, cantelli_bound, chebyshev_bound))
+    assert np.all(tail <= cantelli)
+    assert np.all(cantelli <= chebyshev)
 
 
 def test_the_two_point_noise_attains_the_bound_with_a_slope_that_tends_to_2():
-    t = jnp.geomspace(10, 1000, 5)
-    tail = NOISES["two_point"].tail
-    assert jnp.array_equal(tail(t), cantelli_bound(t))
-    slopes = jnp.diff(jnp.log(tail(t))) / jnp.diff(jnp.log(t))
-    assert jnp.all(jnp.abs(slopes + 2) < 0.01)
+    t = jnp.asarray(np.geomspace(10, 1000, 5))
+    tail = NOISES["two_point"].tail(t)
+    assert np.array_equal(tail, cantelli_bound(t))
+    slopes = np.diff(np.log(tail)) / np.diff(np.log(t))
+    assert np.all(np.abs(slopes + 2) < 0.01)
 
 
 def test_a_power_law_keeps_its_index_and_a_gaussian_has_none():
-    t = jnp.geomspace(1.5, 12, 5)
-    slopes = {kind: jnp.diff(jnp.log(NOISES[kind].tail(t))) / jnp.diff(jnp.log(t)) for kind in ("pareto", "gaussian")}
-    assert jnp.allclose(slopes["pareto"], -5, rtol=1e-12)
-    assert jnp.all(jnp.diff(slopes["gaussian"]) < -1)
+    t = jnp.asarray(np.geomspace(1.5, 12, 5))
+    slopes = {kind: np.diff(np.log(NOISES[kind].tail(t))) / np.diff(np.log(t)) for kind in ("pareto", "gaussian")}
+    assert np.allclose(slopes["pareto"], -5, rtol=1e-12)
+    assert np.all(np.diff(slopes["gaussian"]) < -1)
 
 
 def test_a_step_crosses_the_border_where_the_noise_is_as_large_as_the_distance():
@@ -68,8 +76,8 @@ def test_a_step_crosses_the_border_where_the_noise_is_as_large_as_the_distance()
 
 def test_where_no_distance_is_left_a_bound_says_nothing():
     t = jnp.asarray([-3.0, 0.0, 0.5])
-    assert jnp.array_equal(chebyshev_bound(t), jnp.ones(3))
-    assert jnp.array_equal(cantelli_bound(t), jnp.asarray([1.0, 1.0, 0.8]))
+    assert np.array_equal(chebyshev_bound(t), np.ones(3))
+    assert np.array_equal(cantelli_bound(t), [1.0, 1.0, 0.8])
 
 
 def test_a_power_law_without_variance_is_refused():
