@@ -133,18 +133,18 @@ def _first_steps(recipe: Recipe, images: np.ndarray) -> list[str]:
     """Return the lengths of an optimizer's first steps on a single number in place of every parameter."""
     state = jax.eval_shape(partial(initial_state, recipe.model, recipe.optimizer), jax.random.key(0), images)
     params = jax.tree.map(lambda leaf: np.full((1,) * leaf.ndim, 0.5, leaf.dtype), state.params)
+    return [f"{length:.4g}" for length in np.asarray(_lengths(recipe.optimizer, params))]
 
-    @jit_once
-    def lengths(params: Any) -> jax.Array:
-        def step(carried: tuple[Any, Any], slope: jax.Array) -> tuple[tuple[Any, Any], jax.Array]:
-            params, state = carried
-            gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, slope), params)
-            moved, state = recipe.optimizer.update(gradient, state, params)
-            return (optax.apply_updates(params, moved), state), optax.tree.norm(moved)
 
-        return jax.lax.scan(step, (params, recipe.optimizer.init(params)), jnp.array([0.1, -0.2, 0.4]))[1]
+@partial(jit_once, static_argnames="optimizer")
+def _lengths(optimizer: optax.GradientTransformation, params: Any) -> jax.Array:
+    def step(carried: tuple[Any, Any], slope: jax.Array) -> tuple[tuple[Any, Any], jax.Array]:
+        params, state = carried
+        gradient = jax.tree.map(lambda leaf: jnp.full_like(leaf, slope), params)
+        moved, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, moved), state), optax.tree.norm(moved)
 
-    return [f"{float(length):.4g}" for length in lengths(params)]
+    return jax.lax.scan(step, (params, optimizer.init(params)), jnp.array([0.1, -0.2, 0.4]))[1]
 
 
 def _name(made: Any) -> str:
