@@ -196,17 +196,17 @@ EXAMPLES = {
 def drawn(model: nn.Module, shape: tuple[int, ...], seed: int = 0) -> tuple[Any, Array]:
     """Variables at random, in the dtypes that they have, and inputs (tokens for a model that embeds them)."""
     generator = np.random.default_rng(seed)
-    inputs = jnp.asarray(generator.normal(size=shape))
+    inputs = generator.normal(size=shape)
     if isinstance(model, Transformer):
-        inputs = jnp.asarray(generator.integers(0, 7, shape))
+        inputs = generator.integers(0, 7, shape)
     shapes = jax.eval_shape(model.init, jax.random.key(0), inputs)
 
-    def fill(path: tuple, leaf: Any) -> Array:
+    def fill(path: tuple, leaf: Any) -> np.ndarray:
         values = 1.0 * ("scale" in str(path) or "var" in str(path)) + 0.4 * generator.normal(size=leaf.shape)
         exact = leaf.dtype == jnp.float32 and getattr(model, "dtype", None) is None
-        return jnp.asarray(values, jnp.float64 if exact else leaf.dtype)
+        return np.asarray(values, jnp.float64 if exact else leaf.dtype)
 
-    return jax.tree_util.tree_map_with_path(fill, shapes), inputs
+    return jax.device_put((jax.tree_util.tree_map_with_path(fill, shapes), inputs))
 
 
 def row_loss(output: Any, label: Array) -> Array:
@@ -229,17 +229,19 @@ def whole_loss(example: Example, variables: Any, inputs: Array, labels: Array) -
 
 
 def at_layer(
-    example: Example, variables: Any, inputs: Array, labels: Array, *, detached: bool = False
-) -> tuple[Array, Array]:
-    """The loss and its gradient at the layer's input; `detached` takes the statistics of all others as constants."""
-    entered: list[Array] = []
+    example: Example, variables: Any, inputs: Array, labels: Array, *, like: Array, detached: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The loss and its gradient at the layer's input, which is `like` this array in shape and dtype.
+
+    `detached` takes the statistics of all others as constants.
+    """
 
     def loss(shift: Any) -> Array:
         def around(call, args, kwargs, context):
             if context.method_name != "__call__" or not args:
                 return call(*args, **kwargs)
             if "/".join(context.module.path) == example.layer:
-                entered.append(args[0])
+                assert (args[0].shape, args[0].dtype) == (shift.shape, shift.dtype)
                 return call(args[0] + shift, *args[1:], **kwargs)
             if detached and isinstance(context.module, nn.BatchNorm):
                 return detached_batch_norm(context.module, args[0])
@@ -250,9 +252,8 @@ def at_layer(
         with nn.intercept_methods(around):
             return whole_loss(example, variables, inputs, labels)
 
-    jax.eval_shape(loss, 0.0)
-    zeros = jnp.zeros(entered[0].shape, entered[0].dtype)
-    return jax.jit(jax.value_and_grad(loss))(zeros)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(np.zeros(like.shape, like.dtype))
+    return np.asarray(value), np.asarray(gradient)
 
 
 def detached_batch_norm(module: Any, x: Array) -> Array:

@@ -16,7 +16,7 @@ from tests.audit.models import EXAMPLES, TRAIN, Lifted, drawn, row_loss
 
 pytestmark = pytest.mark.usefixtures("signatures_are_not_checked")
 
-X, LABELS = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3))), jnp.arange(5) % 3
+X, LABELS = jax.device_put((np.random.default_rng(0).normal(size=(5, 3)), np.arange(5) % 3))
 
 
 class Small(nn.Module):
@@ -66,7 +66,7 @@ def mean_over_the_batch(x, train):
 
 def ask(model, inputs=X, *row_arguments, variables=None, **options):
     if variables is None:
-        variables = model.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, X)
+        variables, _ = drawn(model, X.shape)
     options = {"loss": jnp.sum, "layer": "norm", "apply_kwargs": TRAIN, **options}
     return bnjax.audit(model, variables, inputs, *row_arguments, **options)
 
@@ -95,6 +95,7 @@ def test_models_that_are_not_trunk_layer_and_a_head_by_row_are_refused(name):
 
 
 SMALL = Small()
+VARIABLES, _ = drawn(SMALL, X.shape)
 KEYS = {"dropout": jax.random.key(2)}
 OPTIONS = {
     "wrong path": ({"layer": "norm1"}, r"path of a normalizer, one of \['norm'\], got 'norm1'"),
@@ -136,9 +137,8 @@ def test_options_that_do_not_fit_are_refused(name):
 
 
 def test_missing_statistics_are_refused():
-    variables = SMALL.init(jax.random.key(0), X)
     with pytest.raises(ValueError, match=r"norm needs its running statistics, .*pass all that model.init returns"):
-        ask(SMALL, variables={"params": variables["params"]}, rngs=KEYS)
+        ask(SMALL, variables={"params": VARIABLES["params"]}, rngs=KEYS)
 
 
 def test_a_scanned_layer_is_refused_by_its_path():
@@ -186,7 +186,6 @@ class State(NamedTuple):
     batch_stats: Any
 
 
-VARIABLES = SMALL.init(jax.random.key(0), X)
 HABITS = {
     "parameters alone": (SMALL, VARIABLES["params"], r"got the keys \['Dense_0', .*\]; .*make \{'params': params\}"),
     "a training state": (SMALL, State({}, {}), r"got State; pass \{'params': state.params, 'batch_stats': state.b"),
@@ -215,7 +214,7 @@ def test_models_and_variables_as_other_libraries_have_them_are_refused(name):
 
 
 def test_a_model_that_was_built_for_evaluation_is_refused():
-    variables = WithFlag().init(jax.random.key(0), X)
+    variables, _ = drawn(WithFlag(), X.shape)
     with pytest.raises(ValueError, match=r"may use running statistics, .* by a flag of its constructor"):
         ask(WithFlag(), variables=variables, apply_kwargs={})
     assert ask(WithFlag(deterministic=False), variables=variables, apply_kwargs={}).held == ()
@@ -263,8 +262,8 @@ def test_no_path_at_all_lists_those_that_there_are():
 
 
 def test_images_of_integers_tokens_and_half_precision_are_taken_as_they_are():
-    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), VARIABLES)
-    inputs = jnp.arange(15, dtype=jnp.uint8).reshape(5, 3) ** 2
+    half = jax.device_put(jax.tree.map(lambda leaf: np.asarray(leaf, jnp.bfloat16), VARIABLES))
+    inputs = jax.device_put(np.arange(15, dtype=np.uint8).reshape(5, 3) ** 2)
     assert bool(jnp.isfinite(ask(SMALL, inputs, variables=half, rngs=KEYS).loss))
 
 
@@ -275,9 +274,8 @@ def test_a_loss_that_needs_labels_is_refused_without_them():
 
 
 def test_under_jit_it_is_refused():
-    variables = SMALL.init(jax.random.key(0), X)
     with pytest.raises(TypeError, match=r"call it outside of jax.jit"):
-        jax.jit(lambda x: ask(SMALL, x, variables=variables, rngs=KEYS).loss)(X)
+        jax.jit(lambda x: ask(SMALL, x, variables=VARIABLES, rngs=KEYS).loss)(X)
 
 
 def test_every_example_lists_its_normalizers():

@@ -98,8 +98,8 @@ def test_models_that_take_rows_only_together_are_refused(name):
 
 
 def test_a_model_that_fails_by_itself_shows_its_own_error():
-    variables = {"params": {"norm": {"scale": jnp.ones(3), "bias": jnp.ones(3)}}, "batch_stats": {}}
-    variables["batch_stats"]["norm"] = {"mean": jnp.ones(3), "var": jnp.ones(3)}
+    params, stats = ({name: jnp.ones(3) for name in names} for names in (("scale", "bias"), ("mean", "var")))
+    variables = {"params": {"norm": params}, "batch_stats": {"norm": stats}}
     for call in (bnjax.audit, bnjax.blocked_share):
         options: dict[str, Any] = {"layer": "norm"} if call is bnjax.audit else {}
         with pytest.raises(TypeError, match=r"^dot_general requires contracting dimensions"):

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.tree_util import Partial
 
@@ -22,35 +23,32 @@ PIECEWISE_LINEAR, CURVED = "residual, another behind", "over other axes"
 def audited(name: str, row_chunk: int | None, chosen: tuple[int, ...] = ROWS):
     example: Example = EXAMPLES[name]
     variables, inputs = drawn(example.model, (len(ROWS), *example.shape[1:]))
-    labels, rows = jnp.arange(len(ROWS)) % 3, jnp.array(chosen)
+    labels, rows = np.arange(len(ROWS)) % 3, np.array(chosen)
+    taken = jax.device_put((np.asarray(inputs)[rows], labels[rows]))
     options = {"loss": row_loss, "layer": example.layer, "apply_kwargs": example.apply_kwargs, "expansion_point": 0.3}
     rngs = {"dropout": jax.random.key(5)}
-    return bnjax.audit(
-        example.model, variables, inputs[rows], labels[rows], **options, rngs=rngs, row_chunk=row_chunk, chunk=5
-    )
+    return bnjax.audit(example.model, variables, *taken, **options, rngs=rngs, row_chunk=row_chunk, chunk=5)
 
 
 def difference(found, expected):
-    return float(jnp.linalg.norm(found - expected) / jnp.linalg.norm(expected))
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "row_chunk"), [(PIECEWISE_LINEAR, 1), (PIECEWISE_LINEAR, 2), (PIECEWISE_LINEAR, 3), (CURVED, 2)]
-)
+@pytest.mark.parametrize(("name", "row_chunk"), [(PIECEWISE_LINEAR, 1), (PIECEWISE_LINEAR, 2), (CURVED, 2)])
 def test_rows_in_chunks_give_the_report_of_all_at_once(name, row_chunk):
     whole, in_chunks = parts_of(audited(name, None)), parts_of(audited(name, row_chunk))
     for key, part in whole.items():
-        size = jnp.linalg.norm(whole[key[0], "total"].input_gradient)
-        assert jnp.linalg.norm(in_chunks[key].input_gradient - part.input_gradient) <= 1e-12 * size
+        size = np.linalg.norm(whole[key[0], "total"].input_gradient)
+        assert np.linalg.norm(np.asarray(in_chunks[key].input_gradient) - part.input_gradient) <= 1e-12 * size
         assert abs(in_chunks[key].survival - part.survival) <= 1e-12
 
 
 def test_parts_of_a_batch_audited_apart_are_another_function():
     whole = audited(CURVED, None)
     apart = [audited(CURVED, None, rows) for rows in (ROWS[:2], ROWS[2:4])]
-    joined = jnp.concatenate([report.total_gradient for report in apart])
-    assert difference(joined, whole.total_gradient[:4]) > 0.1
-    assert difference(audited(CURVED, 2).total_gradient, whole.total_gradient) < 1e-12
+    joined, expected = np.concatenate([report.total_gradient for report in apart]), np.asarray(whole.total_gradient)
+    assert difference(joined, expected[:4]) > 0.1
+    assert difference(np.asarray(audited(CURVED, 2).total_gradient), expected) < 1e-12
 
 
 HIDDEN, FEATURES = 3000, 4

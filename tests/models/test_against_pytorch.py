@@ -49,9 +49,9 @@ def drawn(shapes, dtype):
         noise = generator.normal(size=leaf.shape)
         if leaf.ndim > 1:
             noise *= (2 * leaf.shape[-1] / leaf.size) ** 0.5
-        return jnp.asarray(np.exp(0.3 * noise) if path[-1].key in ("variance", "scale") else noise, dtype)
+        return np.asarray(np.exp(0.3 * noise) if path[-1].key in ("variance", "scale") else noise, dtype)
 
-    return jax.tree_util.tree_map_with_path(draw, shapes)
+    return jax.device_put(jax.tree_util.tree_map_with_path(draw, shapes))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-10)])
@@ -59,7 +59,7 @@ def drawn(shapes, dtype):
 def test_every_layer_has_pytorchs_output_and_statistics(name, dtype, tolerance):
     build, counterpart, shape = MODELS[name]
     model, module = build(batch_norm()), counterpart(pytorch_models).to(getattr(torch, dtype))
-    x = jax.random.normal(jax.random.key(0), shape, dtype)
+    x = jax.device_put(np.random.default_rng(0).normal(size=shape).astype(dtype))
     variables = drawn(jax.eval_shape(model.init, jax.random.key(0), x), dtype)
     leaves = [leaf for leaf in module.modules() if isinstance(leaf, PYTORCH_LAYERS)]
     order, values = [], []
@@ -94,7 +94,8 @@ def test_every_layer_has_pytorchs_output_and_statistics(name, dtype, tolerance):
 def compare_statistics(old, new, paths, modules, outputs, tolerance):
     for path, module, y in zip(paths, modules, outputs, strict=True):
         if isinstance(module, NORMS):
-            before, after, count = at(old, path), at(new, path), y.size / y.shape[-1]
+            before, after = (jax.tree.map(np.asarray, at(stats, path)) for stats in (old, new))
+            count = y.size / y.shape[-1]
             close = partial(np.testing.assert_allclose, rtol=10 * tolerance, atol=10 * tolerance)
             close(after["mean"], module.running_mean.numpy())
             # PyTorch keeps the unbiased variance of the batch.

@@ -42,9 +42,9 @@ def drawn(model, shape):
     """A batch, all parameters and statistics at random (their initialization would take long to compile), and keys."""
     generator = np.random.default_rng(0)
     keys = {name: jax.random.key(number) for number, name in enumerate(("params", "dropout", "noise"))}
-    x = jnp.asarray(generator.normal(size=shape))
+    x = jax.device_put(generator.normal(size=shape))
     shapes = jax.eval_shape(model.init, keys, x)
-    variables = jax.tree.map(lambda leaf: jnp.asarray(0.5 * generator.normal(size=leaf.shape)), shapes)
+    variables = jax.device_put(jax.tree.map(lambda leaf: 0.5 * generator.normal(size=leaf.shape), shapes))
     return x, variables, {name: keys[name] for name in ("dropout", "noise")}
 
 
@@ -94,7 +94,7 @@ def test_a_network_without_a_normalizer_and_one_used_twice_are_refused():
     x = jnp.ones((2, 3))
     plain = Plain()
     with pytest.raises(ValueError, match="needs a normalizer to be cut at, got Plain"):
-        cut_at_last_normalizer(plain, plain.init(jax.random.key(0), x), x)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
+        cut_at_last_normalizer(plain, drawn(plain, x.shape)[1], x)
+    x, variables, _ = drawn(Twice(), (4, 3))
     with pytest.raises(ValueError, match="Normalization_0 applied several times"):
-        cut_at_last_normalizer(Twice(), Twice().init(jax.random.key(0), x), x)
+        cut_at_last_normalizer(Twice(), variables, x)

@@ -22,6 +22,7 @@ def entry(tree, index):
 
 def transfer(variables, module):
     """Copy our variables into the module, coupling by coupling."""
+    variables = jax.tree.map(np.asarray, variables)
     for name in ("checkerboard", "channelwise", "last_checkerboard"):
         for index, coupling in enumerate(getattr(module, name)):
             params, stats = (entry(variables[collection][name], index) for collection in ("params", "batch_stats"))
@@ -81,7 +82,7 @@ def test_the_flow_has_pytorchs_likelihood_and_gradient(mode):
     theirs = torch.from_numpy(np.array(images).transpose(0, 3, 1, 2)).requires_grad_()
     value = (module(theirs) ** 2).sum()
     value.backward()
-    our_value, our_gradient = ours(images)
+    our_value, our_gradient = map(np.asarray, ours(images))
     expected = theirs.grad.numpy().transpose(0, 2, 3, 1)
     assert abs(our_value - value.item()) <= 1e-10 * abs(value.item())
     assert np.linalg.norm(our_gradient - expected) <= 1e-10 * np.linalg.norm(expected)
