@@ -1,7 +1,6 @@
 """What batch normalization removes of a gradient is what its derivative maps to zero, at every normalizer."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bnjax.measurements import blocked_share, gradient_parts
@@ -216,95 +214,6 @@ def test_where_there_is_no_gradient_there_are_no_shares_of_it(network):
     without = {**variables, "params": {**variables["params"], name: last}}
     for share in shares_of(model, without, images, labels).values():
         assert np.isnan([share.mean, share.along, share.passed]).all()
-
-
-def test_normalizers_that_are_applied_twice_or_out_of_sight_are_refused():
-    class Shared(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            norm = nn.LayerNorm(name="norm")
-            return norm(jnp.tanh(norm(x)))
-
-    class Hidden(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            return nn.remat(nn.LayerNorm)(name="norm")(x)
-
-    x = jax.device_put(np.sin(np.arange(8.0)).reshape(2, 4))
-    for model, message in ((Shared(), "got norm applied several times"), (Hidden(), r"norm is inside of nn\.scan")):
-        with pytest.raises(ValueError, match=message):
-            blocked_share(model, jax.jit(model.init)(jax.random.key(0), x), x, loss=jnp.sum)
-
-
-def test_a_loss_that_is_not_of_one_row_is_refused(network):
-    model, variables, images, labels = network
-    with pytest.raises(ValueError, match=r"needs to be one scalar, got shapes \[\(\d"):
-        blocked_share(model, variables, images, labels, loss=lambda outputs, _: outputs)
-
-
-TWO_AXES: Any = (1, 2)
-
-
-@pytest.mark.parametrize(
-    "norm",
-    [nn.LayerNorm(reduction_axes=TWO_AXES, feature_axes=TWO_AXES), nn.BatchNorm(False, axis=TWO_AXES)],
-    ids=["layer_norm", "batch_norm"],
-)
-def test_several_axes_of_features_are_refused(norm):
-    model, x = nn.Sequential([norm]), jax.device_put(np.sin(np.arange(8.0)).reshape(4, 2, 1))
-    variables = jax.jit(model.init)(jax.random.key(0), x)
-    with pytest.raises(ValueError, match=r"layers_0 needs one axis of features.*\(2, 1\)"):
-        jax.eval_shape(lambda: blocked_share(model, variables, x, loss=jnp.sum))
-
-
-def test_labels_of_another_number_of_rows_are_named(network):
-    model, variables, images, labels = network
-    with pytest.raises(ValueError, match=r"^row argument 0 needs one entry for each of the 8 rows, got shape \(5,\)"):
-        blocked_share(model, variables, images, labels[:5], loss=LOSS)
-
-
-class NnxNetwork(nnx.Module):
-    def __init__(self):
-        self.norm = nnx.BatchNorm(6, rngs=nnx.Rngs(0))
-
-    def __call__(self, x):
-        return self.norm(x)
-
-
-def running_of_linen(images, labels):
-    model = nn.Sequential([nn.Dense(3), nn.BatchNorm(use_running_average=True, name="norm")])
-    variables = jax.jit(model.init)(jax.random.key(0), images)
-    return lambda: blocked_share(model, variables, images, labels, loss=LOSS)
-
-
-def running_of_nnx(images, labels):
-    model = NnxNetwork()
-    model.eval()
-    return lambda: blocked_share(model, None, images, labels, loss=LOSS)
-
-
-def running_of_the_library(images, labels):
-    model = MLP((5,), norm=batch_norm(), classes=3)
-    variables = jax.jit(model.init)(jax.random.key(0), images)
-    return lambda: blocked_share(model, variables, images, labels, loss=LOSS, apply_kwargs={"mode": "running"})
-
-
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("of", [running_of_linen, running_of_nnx, running_of_the_library])
-def test_running_statistics_are_refused(network, of, compiled):
-    call = of(*network[2:])
-    with pytest.raises(ValueError, match=r"needs to take the statistics of the batch.*set the model to training"):
-        (jax.jit(lambda: call().shares) if compiled else call)()
-
-
-def test_statistics_that_are_missing_are_named(network):
-    _, _, images, labels = network
-    model = nn.Sequential([nn.Dense(3), nn.BatchNorm(use_running_average=False, name="norm")])
-    params = jax.jit(model.init)(jax.random.key(0), images)["params"]
-    with pytest.raises(
-        ValueError, match=r"layers_1 needs its running statistics, but variables\['batch_stats'\] has none"
-    ):
-        jax.eval_shape(lambda: blocked_share(model, {"params": params}, images, labels, loss=LOSS))
 
 
 def test_partitioned_parameters_are_taken_beside_a_batch_on_explicit_axes(partitioned):
