@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,14 @@ def forget_programs() -> Iterator[None]:
 def signatures_are_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let bad input meet what a user meets: the library's own checks, not those of the test run."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def children_can_be_interrupted() -> Iterator[None]:
+    """Have started processes heed SIGINT: what a shell runs in its background ignores it, and so would they."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 # Files of which every case is work of its own, that of one experiment or notebook; its tests have its name in brackets.

@@ -51,6 +51,7 @@ def preparation(folder, pause):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
+@pytest.mark.usefixtures("children_can_be_interrupted")
 def test_an_interrupted_preparation_leaves_no_set_and_the_next_one_completes_it(tmp_path):
     with preparation(tmp_path, pause=1) as interrupted:
         assert interrupted.stdout is not None

@@ -210,6 +210,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path):
     assert tmp_path.is_dir()
 
 
+@pytest.mark.usefixtures("children_can_be_interrupted")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_interrupted_from_outside_exits_with_130(sent: signal.Signals, tmp_path: Path):
     code = """
