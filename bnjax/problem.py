@@ -22,6 +22,9 @@ from bnjax.row_arguments import check_row_arguments
 # Parameters or statistics of a normalizer as they are passed in: jax or numpy arrays by name.
 State = Mapping[str, ArrayLike]
 
+# Statistics that are of squares or sizes.
+SPREADS = ("variance", "spread")
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -198,8 +201,10 @@ def _with_keys_of(initial: dict[str, Array], given: State | None, what: str, nam
         raise ValueError(f"{what} of {name} needs a dict with entries {sorted(initial)}, got {got}; see its init(x)")
     arrays = {key: as_array(value, f"{what}[{key!r}]") for key, value in given.items()}
     for key, value in arrays.items():
-        if is_concrete(value) and not (np.isfinite(value).all() and (key != "variance" or np.all(value >= 0))):
-            raise ValueError(f"{what}[{key!r}] of {name} needs finite numbers, a variance none below 0, got {value}")
+        if is_concrete(value) and not (np.isfinite(value).all() and (key not in SPREADS or np.all(value >= 0))):
+            raise ValueError(
+                f"{what}[{key!r}] of {name} needs finite numbers, a variance or spread none below 0, got {value}"
+            )
         if value.shape != initial[key].shape:
             raise ValueError(
                 f"{what}[{key!r}] of {name} needs shape {initial[key].shape}, got {value.shape}; see its init(x)"

@@ -190,7 +190,8 @@ def _counterexample(statement: Statement, dtype: str, trials: list[dict[str, Any
     index = int(np.argmax(smallest["error"] - smallest["bound"]))
     case = jax.tree.map(lambda leaf: leaf[index], smallest["cases"])
     comparison = statement.check(statement.normalizer, case)
-    feature = int(np.argmax(np.asarray((comparison.left - comparison.right) / comparison.size)))
+    excess = (comparison.left - comparison.right) / comparison.size
+    feature = int(np.argmax(np.where(comparison.applies, excess, -np.inf)))
     return {
         "theorem": statement.name,
         "dtype": dtype,

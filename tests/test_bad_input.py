@@ -261,11 +261,17 @@ def test_what_is_no_array_of_features_is_refused_by_name(call, x):
 def test_statistics_that_are_none_are_refused(variance):
     with pytest.raises(ValueError, match=r"stats\['variance'\] of frozen_batch_norm needs finite numbers"):
         bnjax.blocking(loss_of, frozen_batch_norm(), X, stats={"mean": np.zeros(4), "variance": variance})
+    with pytest.raises(
+        ValueError, match=r"stats\['spread'\] of .* needs finite numbers, a variance or spread none below"
+    ):
+        bnjax.blocking(loss_of, lp_norm(p=1), X, stats={"mean": np.zeros(4), "spread": variance})
 
 
 @pytest.mark.parametrize("normalizer", [batch_norm(), batch_norm(epsilon=0.0), layer_norm()])
 def test_features_whose_squares_overflow_are_refused(normalizer):
-    with pytest.raises(ValueError, match=r"needs features up to .* whose squares have a sum .*; rescale x"):
+    with pytest.raises(
+        ValueError, match=r"needs features up to .* so that the square of their sum is finite .*; rescale x"
+    ):
         bnjax.blocking(loss_of, normalizer, X * 1e200)
 
 

@@ -40,8 +40,10 @@ class LabelledImages(NamedTuple):
         """Return the images of some classes, as a subset by name; labels and number of classes stay.
 
         Raises:
-            ValueError: there is no image of these classes.
+            ValueError: there is no image of these classes, or the labels are not one class an image.
         """
+        if self.labels.ndim != 1:
+            raise ValueError(f"labels need to be one class an image, got shape {self.labels.shape} in {self.name}")
         wanted = sorted(classes)
         chosen = np.isin(self.labels, wanted)
         if not chosen.any():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tyro
 
-from bnjax.data.prepared import DEFAULT_DIRECTORY, preparation
+from bnjax.data.prepared import data_directory, preparation
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Config:
 
     name: tyro.conf.Positional[str]
     """The set's name in TensorFlow Datasets, such as mnist or cifar10."""
-    data_dir: Path = DEFAULT_DIRECTORY
-    """The folder of prepared sets."""
+    data_dir: Path | None = None
+    """The folder of prepared sets; by default that of the variable TFDS_DATA_DIR, else ~/tensorflow_datasets."""
 
 
 def prepare(config: Config) -> Path:
@@ -32,7 +32,7 @@ def prepare(config: Config) -> Path:
     Raises:
         ModuleNotFoundError: TensorFlow, which encodes the images, is not installed.
     """
-    directory = config.data_dir.expanduser()
+    directory = data_directory(config.data_dir)
     if importlib.util.find_spec("tensorflow") is None:
         raise ModuleNotFoundError(
             f"preparing {config.name} needs TensorFlow to encode its images (reading it does not); run\n"

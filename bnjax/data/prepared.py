@@ -12,13 +12,17 @@ import numpy as np
 
 from bnjax.data.images import LabelledImages
 
-DEFAULT_DIRECTORY = Path("~/tensorflow_datasets")
 # Images for training and testing as published; fewer are called a subset.
 PUBLISHED = {"mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}
 
 
 class NotPreparedError(FileNotFoundError):
     """The data set is not in the folder that was looked in."""
+
+
+def data_directory(given: str | Path | None) -> Path:
+    """Return the folder of prepared sets: the given one, else that of TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    return Path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def mnist(*, train: bool, data_dir: str | Path | None = None) -> LabelledImages:
@@ -46,7 +50,7 @@ def image_set(name: str, *, train: bool, data_dir: str | Path | None = None) -> 
     """
     import tensorflow_datasets as tfds
 
-    directory = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or DEFAULT_DIRECTORY).expanduser()
+    directory = data_directory(data_dir)
     folder = _latest_version(directory, name)
     split = "train" if train else "test"
     try:

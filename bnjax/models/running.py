@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
@@ -10,6 +11,7 @@ from jaxtyping import Array
 from bnjax.models.dependence import dependence
 from bnjax.models.interception import apply_around
 from bnjax.models.recognition import NORMALIZATIONS, normalizer_of
+from bnjax.normalizers import Normalizer
 
 
 def check_batch_statistics(
@@ -38,7 +40,7 @@ def check_batch_statistics(
         def note(module: nn.Module, name: str, value: Any, call: Callable[[Any], Any]) -> Any:
             output = call(value)
             normalizer = normalizer_of(module, value) if isinstance(module, NORMALIZATIONS) else None
-            if normalizer and normalizer.name == "batch_norm":
+            if normalizer and _reads_the_batch_alone(normalizer, value):
                 found[name] = output
             return output
 
@@ -61,3 +63,14 @@ def check_batch_statistics(
                 "training, by what its call takes for that, such as apply_kwargs={'train': True}, by a flag of its "
                 "constructor or, if it is one of nnx, by its train()"
             )
+
+
+def _reads_the_batch_alone(normalizer: Normalizer, x: Array) -> bool:
+    """Return whether running statistics are kept that batch mode ignores; batch renormalization reads them."""
+    stats = normalizer.init(x)[1]
+
+    def values(stats: Mapping[str, Array]) -> Array:
+        return normalizer.standardize(stats, x, mode="batch", key=jax.random.key(0))[0].values
+
+    (reached,) = dependence(values, stats)
+    return bool(stats) and not any(reached)

@@ -61,13 +61,13 @@ def check_group_size(entries: int, group: str, name: str, *, remedy: str) -> Non
 
 
 def check_squares(x: Array, name: str) -> None:
-    """Raise ValueError unless the squares of all features have a finite sum."""
+    """Raise ValueError unless the features are small enough for the square of their sum to be finite."""
     limit = float(jnp.finfo(statistics_dtype(x.dtype)).max) ** 0.5 / x.size
     largest = float(_largest(x))
     if largest > limit:
         raise ValueError(
-            f"{name} needs features up to {limit:.1e}, whose squares have a sum in {statistics_dtype(x.dtype)}, got "
-            f"{largest:.1e}; rescale x"
+            f"{name} needs features up to {limit:.1e}, so that the square of their sum is finite in "
+            f"{statistics_dtype(x.dtype)}, got {largest:.1e}; rescale x"
         )
 
 

@@ -174,6 +174,12 @@ def build_normalizer(
     return Normalizer(name, feature_axis, init, apply, standardize, affine.evaluate, check_input)
 
 
+def _written(option: Any) -> str:
+    """Return an option as text, numbers that are equal alike: the normalizer of one is that of the other."""
+    is_number = isinstance(option, int | float) and not isinstance(option, bool)
+    return repr(float(option)).removesuffix(".0") if is_number else repr(option)
+
+
 def memoized(factory: Callable[P, Normalizer]) -> Callable[P, Normalizer]:
     """Let equal arguments give the same normalizer, so that a function compiled for it is compiled once."""
     signature = inspect.signature(factory)
@@ -181,7 +187,7 @@ def memoized(factory: Callable[P, Normalizer]) -> Callable[P, Normalizer]:
 
     @functools.cache
     def cached(**options: Any) -> Normalizer:
-        settings = tuple(f"{name}={value!r}" for name, value in options.items() if value is not usual[name])
+        settings = tuple(f"{name}={_written(value)}" for name, value in options.items() if value != usual[name])
         make: Callable[..., Normalizer] = factory
         return make(**options)._replace(settings=settings)
 

@@ -12,9 +12,6 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 from jaxtyping import Array, ArrayLike, Float
 
-# By how much more than the distance the extremal noise moves: what is to be reached is reached in spite of rounding.
-_MARGIN = 1e-9
-
 
 class Noise(NamedTuple):
     """A kind of noise of mean 0 and variance 1.
@@ -54,7 +51,8 @@ def two_point_noise() -> Noise:
     """Return the noise that attains Cantelli's bound: t with probability 1 / (1 + t²), and else -1 / t."""
 
     def sample(key: Array, shape: tuple[int, ...], t: Array) -> Array:
-        reached = t * (1 + _MARGIN)
+        # What is to be reached is reached in spite of rounding.
+        reached = t * (1 + 8 * jnp.finfo(jnp.result_type(t, float)).eps)
         return jnp.where(jax.random.bernoulli(key, cantelli_bound(reached), shape), reached, -1 / reached)
 
     return Noise(sample, cantelli_bound)

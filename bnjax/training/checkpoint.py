@@ -41,6 +41,8 @@ class Checkpoints:
             self._manager = orbax.CheckpointManager(self._directory, options=options)
         except ValueError as error:
             kept = [int(path.name) for path in self._directory.iterdir() if path.name.isdecimal()]
+            if not kept:
+                raise
             raise _damaged(self._directory / str(max(kept)), error) from error
 
     def save(self, epoch: int, state: TrainState, history: History) -> None:

@@ -1,5 +1,6 @@
 """Prepared image sets are read without TensorFlow; what is missing or damaged is said at once."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from bnjax.data import NotPreparedError, cifar10, image_set, mnist
+from bnjax.data.prepare import Config, prepare
 
 DIRECTORY = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
 
@@ -33,6 +35,9 @@ def test_the_folder_comes_from_the_variable_where_none_is_given(tmp_path, monkey
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     with pytest.raises(NotPreparedError, match=str(tmp_path)):
         cifar10(train=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError, match=str(tmp_path)):
+        prepare(Config("cifar10"))
 
 
 def test_preparing_without_tensorflow_names_the_extra(tmp_path):

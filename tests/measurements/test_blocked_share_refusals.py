@@ -12,7 +12,14 @@ from flax import nnx
 
 from bnjax.measurements import blocked_share
 from bnjax.models import MLP
-from bnjax.normalizers import batch_norm
+from bnjax.normalizers import (
+    batch_norm,
+    batch_renorm,
+    ghost_batch_norm,
+    lp_norm,
+    noisy_batch_norm,
+    post_shifted_batch_norm,
+)
 
 LOSS = optax.softmax_cross_entropy_with_integer_labels
 MODEL = MLP((5,), norm=batch_norm(), classes=3)
@@ -104,6 +111,26 @@ def test_running_statistics_are_refused(batch, of, compiled):
     call = of(*batch)
     with pytest.raises(ValueError, match=r"needs to take the statistics of the batch.*set the model to training"):
         (jax.jit(lambda: call().shares) if compiled else call)()
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [lp_norm(p=1), noisy_batch_norm(), ghost_batch_norm(ghost_size=4), post_shifted_batch_norm()],
+    ids=lambda norm: norm.name,
+)
+def test_running_statistics_of_every_normalizer_over_the_batch_are_refused(batch, norm):
+    images, labels = batch
+    model = MLP((5,), norm=norm, classes=3)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    with pytest.raises(ValueError, match="needs to take the statistics of the batch"):
+        blocked_share(model, variables, images, labels, loss=LOSS, apply_kwargs={"mode": "running"})
+
+
+def test_batch_renormalization_reads_running_statistics_in_training_and_is_measured(batch):
+    images, labels = batch
+    model = MLP((5,), norm=batch_renorm(), classes=3)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    assert jax.eval_shape(lambda: blocked_share(model, variables, images, labels, loss=LOSS).shares)
 
 
 def test_statistics_that_are_missing_are_named(batch):

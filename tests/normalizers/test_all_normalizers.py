@@ -10,6 +10,7 @@ import pytest
 
 from bnjax import normalizers
 from bnjax.normalizers import batch_norm, group_norm, lp_norm, noisy_batch_norm
+from bnjax.normalizers.normalizer import memoized
 from tests.comparison import assert_close
 from tests.normalizers.cases import (
     GROUPS,
@@ -227,6 +228,17 @@ def test_equal_arguments_give_the_same_normalizer(name):
 def test_a_default_spelled_out_and_an_equal_number_give_the_same_normalizer():
     assert batch_norm() is batch_norm(epsilon=1e-5, momentum=0.9)
     assert batch_norm(epsilon=0) is batch_norm(epsilon=0.0)
+
+
+@pytest.mark.parametrize("first", [{}, {"epsilon": 1e-5}, {"epsilon": np.float64(1e-5), "momentum": 0.9}])
+def test_a_normalizer_is_written_alike_whoever_asked_for_it_first(first):
+    def made(*, epsilon: float = 1e-5, momentum: float = 0.9):
+        return batch_norm(epsilon=epsilon, momentum=momentum)
+
+    factory = memoized(made)
+    factory(**first)
+    assert repr(factory()) == "<normalizer batch_norm>"
+    assert repr(factory(epsilon=0)) == repr(factory(epsilon=0.0)) == "<normalizer batch_norm, epsilon=0>"
     assert lp_norm(p=2) is lp_norm(p=2.0)
 
 

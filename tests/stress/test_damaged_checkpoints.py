@@ -37,6 +37,16 @@ DAMAGES = {
 }
 
 
+def test_what_orbax_says_of_a_new_folder_is_not_taken_for_damage(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise ValueError("an option is unknown")
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager", refused)
+    (tmp_path / "new").mkdir()
+    with pytest.raises(ValueError, match=r"^an option is unknown$"):
+        Checkpoints(tmp_path / "new")
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_whichever_file_is_damaged_the_checkpoint_is_whole_or_named_and_the_one_before_it_remains(damage, tmp_path):
     original = written(tmp_path / "original", 3)

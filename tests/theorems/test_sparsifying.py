@@ -44,6 +44,18 @@ def test_noise_goes_as_far_as_its_tail_says(kind):
         assert stats.binomtest(int(np.sum(drawn >= t)), SAMPLES, float(tail)).pvalue > 1e-6
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_steps_that_should_reach_the_dead_region_do_in_spite_of_rounding(dtype):
+    scales, rates = jnp.exp(jax.random.normal(jax.random.key(0), (2, 300), dtype))
+    t = distance(scales, rates)
+    draw = jax.jit(jax.vmap(lambda key, t: NOISES["two_point"].sample(key, (400,), t)))
+    drawn = draw(jax.random.split(jax.random.key(1), 300), t)
+    assert drawn.dtype == dtype
+    reached = jnp.mean(scales[:, None] - rates[:, None] * drawn <= 0, axis=1)
+    expected = cantelli_bound(t)
+    assert jnp.all(jnp.abs(reached - expected) < 6 * jnp.sqrt(expected * (1 - expected) / 400) + 0.01)
+
+
 @pytest.mark.parametrize("kind", NOISES)
 def test_no_tail_is_above_cantellis_bound_and_that_not_above_chebyshevs(kind):
     t = jnp.asarray(np.geomspace(1e-3, 1e3, 200))
