@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 from bnjax.derivatives.heads import LogitsHead, as_pytree
 from bnjax.derivatives.terms import RowHeads
 from bnjax.devices import automatic
-from bnjax.normalizers.checks import first_true, is_concrete
+from bnjax.normalizers.checks import first_true, is_concrete, is_integer
 from bnjax.normalizers.moments import statistics_dtype
 from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats
 from bnjax.row_arguments import check_row_arguments
@@ -154,7 +154,7 @@ def check_signature(loss: Callable[..., Array], count: int) -> None:
 
 def check_at_least_one(name: str, value: int) -> None:
     """Raise ValueError unless an option is an integer from 1 on."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+    if not is_integer(value) or value < 1:
         raise ValueError(f"{name} needs to be an integer >= 1, got {value!r}")
 
 

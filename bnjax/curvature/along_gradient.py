@@ -19,7 +19,7 @@ class AlongGradient(NamedTuple):
         gradient_norm: ‖g‖.
         losses: L(θ - η g).
         gradient_distances: ‖∇L(θ - η g) - g‖, the paper's gradient predictiveness.
-        smoothness: ‖∇L(θ - η g) - g‖ / ‖η g‖; its largest is the paper's effective β-smoothness.
+        smoothness: ‖∇L(θ - η g) - g‖ / ‖η g‖; its largest is the paper's effective β-smoothness. NaN where g = 0.
     """
 
     loss: Float[Array, ""]
@@ -58,7 +58,7 @@ def along_gradient(
 def curvature_along_gradient(loss: ScalarLoss, params: Any) -> Float[Array, ""]:
     """Return the exact `gᵀ H g / ‖g‖²`, which `smoothness` approaches from above as η → 0 (it has ‖H g‖ / ‖g‖).
 
-    Arguments as in `along_gradient`.
+    NaN where g = 0. Arguments as in `along_gradient`.
     """
     gradient_of = jax.grad(loss)
     gradient = gradient_of(params)

@@ -13,6 +13,7 @@ from matfree import stochtrace
 
 from bnjax.derivatives.chunks import map_chunks
 from bnjax.derivatives.expansion import ColumnHessian
+from bnjax.normalizers.checks import is_integer
 
 # A spread of leave-one-out estimates, each itself made of pairs.
 FEWEST_PROBES = 3
@@ -46,7 +47,7 @@ def check_probes(probes: Probes | None) -> None:
         return
     if not isinstance(probes, Probes):
         raise TypeError(f"probes needs to be Probes(count, key), got {probes!r}")
-    if not isinstance(probes.count, int) or isinstance(probes.count, bool):
+    if not is_integer(probes.count):
         raise TypeError(f"probes.count needs to be an integer, got {probes.count!r}")
     if probes.count < FEWEST_PROBES:
         raise ValueError(

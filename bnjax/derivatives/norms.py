@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 def norms(stacked: Float[Array, "p ..."]) -> Float[Array, " p"]:
     """Return the Frobenius norm of each of p stacked arrays.
 
-    The entries are scaled before they are squared. At an array of zeros the derivative is 0.
+    The entries are scaled before they are squared. At an array of zeros the derivative is 0. The norm of
+    an array with an infinite entry is NaN.
     """
     axes = tuple(range(1, stacked.ndim))
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(stacked), axis=axes, keepdims=True))

@@ -12,6 +12,7 @@ from bnjax.models.dependence import dependence
 from bnjax.models.interception import apply_around
 from bnjax.models.recognition import NORMALIZATIONS, normalizer_of
 from bnjax.normalizers import Normalizer
+from bnjax.normalizers.normalizer import Stats
 
 
 def check_batch_statistics(
@@ -69,7 +70,7 @@ def _reads_the_batch_alone(normalizer: Normalizer, x: Array) -> bool:
     """Return whether running statistics are kept that batch mode ignores; batch renormalization reads them."""
     stats = normalizer.init(x)[1]
 
-    def values(stats: Mapping[str, Array]) -> Array:
+    def values(stats: Stats) -> Array:
         return normalizer.standardize(stats, x, mode="batch", key=jax.random.key(0))[0].values
 
     (reached,) = dependence(values, stats)

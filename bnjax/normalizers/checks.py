@@ -1,5 +1,7 @@
 """Which features does a normalizer take? Each check says what was required, what came and what to do."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,11 @@ from bnjax.normalizers.moments import statistics_dtype
 def is_concrete(x: Array) -> bool:
     """Return whether the values of `x` can be looked at (they can't while JAX traces a function)."""
     return not isinstance(x, Tracer)
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether a value is an integer, Python's or NumPy's; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def first_true(flags: Bool[Array, "..."]) -> Int[Array, ""]:

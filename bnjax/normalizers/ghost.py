@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from bnjax.normalizers.batch import check_batch, flat_stats, initial_stats, running_moments, updated_stats
+from bnjax.normalizers.checks import is_integer
 from bnjax.normalizers.moments import Moments, moments
 from bnjax.normalizers.normalizer import (
     Mode,
@@ -38,7 +39,7 @@ def ghost_batch_norm(
         TypeError: `ghost_size` is no integer.
         ValueError: `ghost_size` < 1; on use, rows that it does not divide.
     """
-    if not isinstance(ghost_size, int):
+    if not is_integer(ghost_size):
         raise TypeError(f"ghost_batch_norm needs an integer ghost_size, got {ghost_size!r}")
     if ghost_size < 1:
         raise ValueError(f"ghost_batch_norm needs ghost_size >= 1, got {ghost_size}")

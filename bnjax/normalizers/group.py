@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from bnjax.normalizers.checks import check_group_size
+from bnjax.normalizers.checks import check_group_size, is_integer
 from bnjax.normalizers.moments import moments
 from bnjax.normalizers.normalizer import (
     Normalizer,
@@ -34,7 +34,7 @@ def group_norm(*, groups: int, epsilon: float = 1e-5, affine: bool = True, featu
         TypeError: `groups` is no integer.
         ValueError: `groups` < 1; on use, features that `groups` does not divide.
     """
-    if not isinstance(groups, int):
+    if not is_integer(groups):
         raise TypeError(f"group_norm needs an integer number of groups, got {groups!r}")
     if groups < 1:
         raise ValueError(f"group_norm needs groups >= 1, got {groups}")

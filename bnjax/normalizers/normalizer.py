@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from bnjax.normalizers.checks import check_features, check_squares, check_varies, first_true, is_concrete
+from bnjax.normalizers.checks import check_features, check_squares, check_varies, first_true, is_concrete, is_integer
 from bnjax.normalizers.moments import Moments, statistics_dtype
 
 Mode = Literal["batch", "running"]
@@ -120,7 +120,7 @@ def build_normalizer(
     Raises:
         ValueError: `epsilon` is negative or not finite.
     """
-    if not isinstance(feature_axis, int):
+    if not is_integer(feature_axis):
         raise TypeError(f"{name} needs an integer feature_axis, got {feature_axis!r}")
     if not isinstance(epsilon, int | float) or not 0 <= epsilon < float("inf"):
         raise ValueError(f"{name} needs a finite epsilon >= 0, got {epsilon!r}")
@@ -174,20 +174,14 @@ def build_normalizer(
     return Normalizer(name, feature_axis, init, apply, standardize, affine.evaluate, check_input)
 
 
-def _written(option: Any) -> str:
-    """Return an option as text, numbers that are equal alike: the normalizer of one is that of the other."""
-    is_number = isinstance(option, int | float) and not isinstance(option, bool)
-    return repr(float(option)).removesuffix(".0") if is_number else repr(option)
-
-
 def memoized(factory: Callable[P, Normalizer]) -> Callable[P, Normalizer]:
     """Let equal arguments give the same normalizer, so that a function compiled for it is compiled once."""
     signature = inspect.signature(factory)
     usual = {name: parameter.default for name, parameter in signature.parameters.items()}
 
-    @functools.cache
+    @functools.lru_cache(maxsize=None, typed=True)  # True and 1.0 are equal to 1, but no feature axes.
     def cached(**options: Any) -> Normalizer:
-        settings = tuple(f"{name}={_written(value)}" for name, value in options.items() if value != usual[name])
+        settings = tuple(f"{name}={value!r}" for name, value in options.items() if value != usual[name])
         make: Callable[..., Normalizer] = factory
         return make(**options)._replace(settings=settings)
 
@@ -199,9 +193,16 @@ def memoized(factory: Callable[P, Normalizer]) -> Callable[P, Normalizer]:
             options = ", ".join(f"{name}=" for name in signature.parameters)
             raise TypeError(f"{factory.__name__}() takes the keywords {options}: {error}") from None
         arguments.apply_defaults()
-        return cached(**arguments.arguments)
+        return cached(**{name: _plain(value, usual[name]) for name, value in arguments.arguments.items()})
 
     return same
+
+
+def _plain(option: Any, usual: Any) -> Any:
+    """Return Python's own number for one of NumPy's, and a float where one is usual: equal options are one option."""
+    if is_integer(option):
+        option = float(option) if isinstance(usual, float) else int(option)
+    return float(option) if isinstance(option, float) else option
 
 
 def without_statistics(standardize_rows: Callable[[Array], Standardized]) -> Standardize:

@@ -238,7 +238,7 @@ def test_a_normalizer_is_written_alike_whoever_asked_for_it_first(first):
     factory = memoized(made)
     factory(**first)
     assert repr(factory()) == "<normalizer batch_norm>"
-    assert repr(factory(epsilon=0)) == repr(factory(epsilon=0.0)) == "<normalizer batch_norm, epsilon=0>"
+    assert repr(factory(epsilon=0)) == repr(factory(epsilon=0.0)) == "<normalizer batch_norm, epsilon=0.0>"
     assert lp_norm(p=2) is lp_norm(p=2.0)
 
 

@@ -1,11 +1,13 @@
 """What no normalizer takes: the message says what was required, what came and what to do."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnjax.normalizers import batch_norm
+from bnjax.normalizers import batch_norm, ghost_batch_norm, group_norm
 from tests.normalizers.cases import (
     KEY,
     MAPS,
@@ -50,6 +52,23 @@ def refused_as_batch(normalizer, x, message):
 def test_features_without_rows_are_refused(name):
     message = r"needs features of shape \(rows, \.\.\., features\), got shape \(4,\)"
     refused_everywhere(NORMALIZERS[name](), jnp.ones(4), message)
+
+
+@pytest.mark.usefixtures("signatures_are_not_checked")
+@pytest.mark.parametrize("number", [True, 1.0, "1"])
+@every
+def test_a_feature_axis_that_is_no_integer_is_refused(name, number):
+    with pytest.raises(TypeError, match="needs an integer feature_axis, got"):
+        NORMALIZERS[name](feature_axis=number)
+
+
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_integers_of_numpy_are_integers():
+    two: Any = np.int64(2)
+    assert group_norm(groups=two) is group_norm(groups=2)
+    assert ghost_batch_norm(ghost_size=two, feature_axis=two) is ghost_batch_norm(ghost_size=2, feature_axis=2)
+    with pytest.raises(TypeError, match="needs an integer ghost_size, got True"):
+        ghost_batch_norm(ghost_size=True)
 
 
 @pytest.mark.parametrize("axis", [0, 4, -4])
