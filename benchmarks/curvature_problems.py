@@ -162,14 +162,14 @@ class Inside(NamedTuple):
 
 
 def head_diagonals(problem: Head) -> Implementation:
-    """Each row's diagonal of the Hessian at the input of the head."""
+    """Take each row's diagonal of the Hessian at the input of the head."""
     head, points, labels = _head(problem)
     of_rows = jax.jit(jax.vmap(lambda head, point, label: hessian_at(head, point, label).diagonal(), (None, 0, 0)))
     return Implementation(lambda: jax.block_until_ready(of_rows(head, points, labels)), lambda found: [found])
 
 
 def head_products(problem: Head) -> Implementation:
-    """Each row's product of the Hessian at the input of the head with a vector."""
+    """Take each row's product of the Hessian at the input of the head with a vector."""
     head, points, labels = _head(problem)
     directions = jnp.asarray(problem.directions())
 
@@ -183,7 +183,7 @@ def head_products(problem: Head) -> Implementation:
 
 
 def network_products(problem: Network) -> Implementation:
-    """Products of the Hessian over all parameters with vectors, at one point."""
+    """Take products of the Hessian over all parameters with vectors, at one point."""
     model, (images, labels), variables = problem.model(), problem.batch(), problem.variables()
     loss = batch_loss(model, variables["batch_stats"], jnp.asarray(images), jnp.asarray(labels), mode=problem.mode)
     params = variables["params"]
@@ -207,7 +207,7 @@ def network_products(problem: Network) -> Implementation:
 
 
 def inside(problem: Inside) -> Implementation:
-    """The gradients of the four terms at the normalizer's input."""
+    """Take the gradients of the four terms at the normalizer's input."""
     network = problem.network()
     model, (images, labels), variables = network.model(), network.batch(), network.variables()
     layer = f"Normalization_{problem.number}"

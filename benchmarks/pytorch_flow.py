@@ -50,7 +50,7 @@ class ResidualNetwork(nn.Module):
 
 
 class MaskedNormalization(nn.Module):
-    """Standardizes the entries where the mask is 1, by their own moments for each channel."""
+    """Standardize the entries where the mask is 1, by their own moments for each channel."""
 
     running_mean: Tensor
     running_var: Tensor

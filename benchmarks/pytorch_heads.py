@@ -31,7 +31,7 @@ def torch_func_head_products(problem: Head) -> Implementation:
 
 
 def curvlinops_head_diagonals(problem: Head) -> Implementation:
-    """D columns: the rows are the parameters, so that one product has a column of every row's Hessian."""
+    """Take D columns: the rows are the parameters, so that one product has a column of every row's Hessian."""
     operator, (rows, features) = _rows_operator(problem), (problem.rows, problem.features)
 
     def call() -> Tensor:
@@ -51,7 +51,7 @@ def curvlinops_head_products(problem: Head) -> Implementation:
 
 
 def backpack_head_diagonals(problem: Head) -> Implementation:
-    """The rows' diagonals for the bias of the layer before: a change of it is a change of the head's input."""
+    """Take the rows' diagonals for the bias of the layer before: a change of it is a change of the head's input."""
     from backpack import backpack, extend
     from backpack.extensions import BatchDiagHessian
 

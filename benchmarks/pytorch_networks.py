@@ -77,7 +77,7 @@ def backpack_network_products(problem: Network) -> Implementation:
 
 
 def torch_func_inside(problem: Inside) -> Implementation:
-    """By hand: the rest of the network in evaluation mode, its statistics set to the batch's, dense Hessians by row."""
+    """Take dense Hessians by row, by hand: the rest of the network in evaluation mode, with the batch's statistics."""
     module, _, _, (images, labels) = _network(problem.network())
     layers = list(module.children())
     at = [at for at, layer in enumerate(layers) if isinstance(layer, NORMS)][problem.number]

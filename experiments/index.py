@@ -1,7 +1,7 @@
-"""Which runs are there, and how do two of them differ? ``python -m experiments.index results``.
+"""Which runs are there, and how do two of them differ? `python -m experiments.index results`.
 
-Writes ``index.html`` into the folder: every run below it with its question, its settings other than the default and
-what it found, two of which can be set side by side. Records that cannot be read are listed as such.
+The page `index.html` in the folder shows every run below it with its question, its settings other than the default
+and what it found, two of which can be set side by side. Records that cannot be read are listed as such.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ from experiments.common.question import ROOMS, question_of
 
 
 def index(folder: Path) -> Path:
-    """Writes the page of all runs below a folder and returns its path.
+    """Write the page of all runs below a folder and return its path.
 
     Raises:
-        FileNotFoundError: If there is no run below the folder.
+        FileNotFoundError: there is no run below the folder.
     """
     directories = sorted(path.parent for path in folder.rglob(RESULT_FILE))
     if not directories:
@@ -56,7 +56,7 @@ def _run(directory: Path, folder: Path) -> Run:
 
 
 def default_config(experiment: str) -> dict[str, Any]:
-    """Returns an experiment's default settings as its record would hold them; none if it is not of this project."""
+    """Return an experiment's default settings as its record would hold them; none if it is not of this project."""
     if not experiment.startswith(ROOMS):
         return {}
     try:
@@ -67,7 +67,7 @@ def default_config(experiment: str) -> dict[str, Any]:
 
 
 def main(folder: Annotated[Path, tyro.conf.Positional] = Path("results")) -> None:
-    """Writes the page of all runs below a folder.
+    """Write the page of all runs below a folder.
 
     Args:
         folder: The folder; the page is its index.html.

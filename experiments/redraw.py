@@ -1,7 +1,7 @@
-"""How does a finished run look with today's drawing? ``python -m experiments.redraw DIR``.
+"""How does a finished run look with today's drawing? `python -m experiments.redraw DIR`.
 
-Nothing is measured again: the tables, the figures and the page come from ``DIR/result.json`` alone, the figures and
-what is found of the papers' claims by the functions ``figures`` and ``claims`` of the module that the record names.
+Nothing is measured again: the tables, the figures and the page come from `DIR/result.json` alone, the figures and
+what is found of the papers' claims by the functions `figures` and `claims` of the module that the record names.
 """
 
 import importlib
@@ -20,18 +20,18 @@ from experiments.common.question import ROOMS
 
 
 def redraw(directory: Path, output: Path | None = None) -> list[Path]:
-    """Writes tables, figures and page of a finished run again.
+    """Write tables, figures and page of a finished run again.
 
     Args:
-        directory: The folder that holds the run's result.json, or that file.
-        output: The folder for them; the run's own if None.
+        directory: the folder that holds the run's result.json, or that file.
+        output: the folder for them; the run's own if None.
 
     Returns:
         The paths of what was written.
 
     Raises:
-        FileNotFoundError: If the folder holds no record.
-        ValueError: If the record's experiment is not one of this project, or it lacks what today's drawing needs.
+        FileNotFoundError: the folder holds no record.
+        ValueError: the record's experiment is not one of this project, or it lacks what today's drawing needs.
     """
     directory = directory.parent if directory.name == RESULT_FILE else directory
     record = read_record(directory)
@@ -54,7 +54,7 @@ def redraw(directory: Path, output: Path | None = None) -> list[Path]:
 
 
 def main(directory: Annotated[Path, tyro.conf.Positional], output: Path | None = None) -> None:
-    """Writes tables, figures and page of a finished run again, from its record.
+    """Write tables, figures and page of a finished run again, from its record.
 
     Args:
         directory: The folder that holds the run's result.json.

@@ -80,7 +80,7 @@ class Config:
     """A Markdown file to be written with every claim and what was found of it."""
 
     def arguments(self, name: str) -> list[str]:
-        """Returns the command line of an experiment, besides `--output`."""
+        """Return the command line of an experiment, besides `--output`."""
         given = {"smoke": ["--smoke"], "default": [], "paper": ["--preset", "paper"]}[self.preset]
         if self.devices != 1:
             given += ["--devices", str(self.devices)]
@@ -90,10 +90,10 @@ class Config:
 
 
 def main(config: Config) -> None:
-    """Runs the experiments, prints what became of them and says so by the exit status.
+    """Run the experiments, print what became of them and say so by the exit status.
 
     Raises:
-        SystemExit: With status 1 if an experiment left no record or fails a check, 2 for bad input, 130 if interrupted.
+        SystemExit: with status 1 if an experiment left no record or fails a check, 2 for bad input, 130 if interrupted.
     """
     output = config.output or default_directory(
         "experiments.reproduce", {"preset": config.preset, "devices": config.devices}
@@ -119,14 +119,14 @@ def main(config: Config) -> None:
 
 
 def reproduce(config: Config, output: Path) -> list[Experiment]:
-    """Runs what a folder has no record of, and writes the page, and the document, of all that it has.
+    """Run what a folder has no record of, and write the page, and the document, of all that it has.
 
     Returns:
         What became of every experiment, in the order of `EXPERIMENTS`.
 
     Raises:
-        ValueError: If smoke runs are to be documented, or the folder holds the record of another command.
-        OSError: If something cannot be written, or another run has the folder.
+        ValueError: smoke runs are to be documented, or the folder holds the record of another command.
+        OSError: something cannot be written, or another run has the folder.
     """
     if config.document is not None and config.preset == "smoke":
         raise ValueError("--document needs --preset default or paper: smoke runs say nothing of the claims")
@@ -151,7 +151,7 @@ def reproduce(config: Config, output: Path) -> list[Experiment]:
 
 
 def _with_todays_claims(name: str, record: Record) -> Record:
-    """Returns a record with its claims told by today's rules, or as they were kept if these can't read it."""
+    """Return a record with its claims told by today's rules, or as they were kept if these can't read it."""
     try:
         require_todays_terms(record)
         return with_claims(record, getattr(import_module(f"experiments.{name}"), "claims", None))

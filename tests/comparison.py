@@ -6,17 +6,17 @@ from numpy.typing import ArrayLike
 
 
 def assert_close(actual: ArrayLike, expected: ArrayLike, *, order: int = 0, scale: float | None = None) -> None:
-    """Asserts that two arrays agree to the rounding of their dtype.
+    """Assert that two arrays agree to the rounding of their dtype.
 
     The largest error may be 100 · 10^order · ε · scale, with ε of the less precise of the two dtypes: a
     factor of 100 for sums and another of 10 for each derivative taken. float64: 2e-14 for values, 2e-13 for
     gradients, …
 
     Args:
-        actual: What the code under test gives.
-        expected: What it should give.
-        order: The order of the derivative.
-        scale: The size of what was added up to get here; the largest expected magnitude if None, 1 if that is
+        actual: what the code under test gives.
+        expected: what it should give.
+        order: the order of the derivative.
+        scale: the size of what was added up to get here; the largest expected magnitude if None, 1 if that is
             0.
     """
     __tracebackhide__ = True

@@ -93,7 +93,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class ByFileOrCase(LoadScopeScheduling):
-    """Schedules whole files, and single cases of those in `BY_CASE`.
+    """Schedule whole files, and single cases of those in `BY_CASE`.
 
     The groups that pytest-xdist 3.8 knows are lost in pytest 9.2: a name added to a test is not seen.
     """

@@ -80,12 +80,12 @@ SHAPES = {"rows": (6, 4), "maps": (6, 2, 1, 4)}
 
 
 def features(shape):
-    """Features of different means and deviations."""
+    """Draw features of different means and deviations."""
     return np.linspace(0.5, 2.0, shape[-1]) * np.random.default_rng(1).normal(size=shape) + np.arange(shape[-1])
 
 
 def torch_terms(loss, shape):
-    """Every (term, part) as a function of the standardized batch, its coefficients constants."""
+    """Return every (term, part) as a function of the standardized batch, its coefficients constants."""
     row, size = shape[1:], int(np.prod(shape[1:]))
     center = torch.full(row, CENTER, dtype=torch.float64)
     gradients, hessians = [], []
@@ -132,7 +132,7 @@ def torch_terms(loss, shape):
 
 
 def torch_derivatives(term, normalize, x, vector):
-    """Value, output gradient, input gradient and input Hessian times a vector."""
+    """Return value, output gradient, input gradient and input Hessian times a vector."""
     y = normalize(torch.from_numpy(x)).detach().requires_grad_()
     value = term(y)
     (at_output,) = torch.autograd.grad(value, y)

@@ -41,7 +41,7 @@ def replaced(value, where=(2, 1)):
 
 
 def loss_of(row):
-    """A loss that needs nothing but its row."""
+    """Return a loss that needs nothing but its row."""
     return jnp.sum(row**2)
 
 

@@ -62,7 +62,7 @@ LAYOUTS = {"rows": (ROWS, -1), "maps": (MAPS, -1), "channels_first": (CHANNELS_F
 
 
 def parts_of(report) -> dict[tuple[str, str], Any]:
-    """The numbers of every part of a report by its term and its name, in NumPy: to compare them compiles nothing."""
+    """Return the numbers of every part of a report by term and name, in NumPy: to compare them compiles nothing."""
     found = {
         (term, part): report.terms[term] if part == "total" else getattr(report.terms[term], part)
         for term in TERMS
@@ -72,12 +72,12 @@ def parts_of(report) -> dict[tuple[str, str], Any]:
 
 
 def in_numpy(part: Part) -> Any:
-    """The attributes of a part, and not those of what it consists of."""
+    """Return the attributes of a part, and not those of what it consists of."""
     return SimpleNamespace(**{field.name: jax.device_get(getattr(part, field.name)) for field in fields(Part)})
 
 
 def options_of(normalizer, x):
-    """Statistics, parameters that are not the initial ones, and a key."""
+    """Return statistics, parameters that are not the initial ones, and a key."""
     params, stats = normalizer.init(x)
     params = {name: np.asarray(value) + 0.25 * np.cos(np.arange(value.size)) for name, value in params.items()}
     return {"params": params, "stats": stats, "key": KEY}
@@ -85,7 +85,7 @@ def options_of(normalizer, x):
 
 @jax.jit
 def whole_gradient(problem):
-    """`L` and `∂L/∂X`, with none of the library's ways: the normalizer's own `apply`, then the loss of each row."""
+    """Return `L` and `∂L/∂X`, with none of the library's ways: by `normalizer.apply`, then the loss of each row."""
 
     def whole(x):
         y, _ = problem.normalizer.apply(problem.params, problem.stats, x, key=problem.key)

@@ -23,7 +23,7 @@ OF_MODULES = {"parent", "name"}
 
 
 def described(found: Any) -> str:
-    """The docstring, and those of the functions and classes that it names in backticks."""
+    """Return the docstring, and those of the functions and classes that it names in backticks."""
     own = inspect.getdoc(found) or ""
     known = BY_NAME | vars(inspect.getmodule(inspect.unwrap(found)))
     named = [known.get(name) for name in re.findall(r"`(\w+)[`(]", own)]
@@ -31,7 +31,7 @@ def described(found: Any) -> str:
 
 
 def arguments(found: Any) -> set[str]:
-    """What a caller gives: a function's parameters, a class's own fields."""
+    """Return what a caller gives: a function's parameters, a class's own fields."""
     if inspect.isfunction(found):
         return set(inspect.signature(found).parameters)
     fields = {name for name in inspect.get_annotations(found) if not name.startswith("_")}

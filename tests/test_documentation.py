@@ -25,7 +25,7 @@ def blocks(page: Path) -> list[str]:
 
 @pytest.fixture
 def settings_of_a_reader() -> Iterator[None]:
-    """JAX as it is when it is imported: in float32, unless the page says otherwise."""
+    """Have JAX as it is when it is imported: in float32, unless the page says otherwise."""
     jax.config.update("jax_enable_x64", False)
     yield
     jax.config.update("jax_enable_x64", True)
@@ -42,7 +42,7 @@ def test_blocks_run_as_they_are_pasted(page, tmp_path, monkeypatch):
 
 
 def says_the_same(printed: str, shown: str) -> bool:
-    """Whether two texts differ in spaces, in a unit of a number's last digit, or in rounding alone."""
+    """Return whether two texts differ in spaces, in a unit of a number's last digit, or in rounding alone."""
     texts = {re.sub(r"[─\s]+", " ", NUMBER.sub("#", text)) for text in (printed, shown)}
     numbers = zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=False)
     units = ((one, other, 10.0 ** int(Decimal(other).as_tuple().exponent)) for one, other in numbers)
@@ -75,7 +75,7 @@ def test_the_example_of_the_readme_prints_what_is_shown_below_it(capsys):
 
 
 def counts_of_claims(page: Path) -> dict[str, list[int]]:
-    """How many claims of each paper have which verdict, by the rows of a page that begin with its number."""
+    """Return how many claims of each paper have which verdict, by the rows of a page that begin with its number."""
     row = re.compile(r"^\| \[?arXiv ([\d.]+)(?:\]\(.*?\))? \|((?: \d+ \|){4})", re.MULTILINE)
     return {paper: [*map(int, re.findall(r"\d+", counts))] for paper, counts in row.findall(page.read_text("utf-8"))}
 

@@ -38,7 +38,7 @@ PROBLEM = pose(curved_head, batch_norm(epsilon=0.3), features((10, 12)), labels(
 
 
 def parts(probes: Probes | None):
-    """All parts at the problem, stacked."""
+    """Return all parts at the problem, stacked."""
     split = terms(
         PROBLEM.row_heads(), PROBLEM.center, PROBLEM.standardization(PROBLEM.x), feature_axis=-1, probes=probes
     )
@@ -47,7 +47,7 @@ def parts(probes: Probes | None):
 
 
 def parts_from(products: int):
-    """The parts of many keys, stacked along the first axis."""
+    """Return the parts of many keys, stacked along the first axis."""
 
     @jax.jit
     def drawn():
@@ -110,7 +110,7 @@ def test_of_a_nearly_diagonal_hessian_in_float32_the_rest_is_estimated_or_said_t
 
 
 def assert_mean(samples, expected):
-    """The mean of independent samples is the expected to five of its deviations."""
+    """Assert that the mean of independent samples is the expected to five of its deviations."""
     error = np.std(samples, axis=0) / len(samples) ** 0.5
     rounding = 1e-12 * np.max(np.abs(expected))
     assert np.all(np.abs(np.mean(samples, axis=0) - expected) <= 5 * error + rounding)

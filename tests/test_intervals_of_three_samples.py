@@ -28,7 +28,7 @@ QUANTILE = 4.302652729911275  # Student's, of 2 degrees of freedom, at 0.975.
 
 @jax.jit
 def parts(samples, rounding):
-    """All parts, of three samples of the diagonal's total."""
+    """Return all parts, of three samples of the diagonal's total."""
     count = len(TERM_PARTS)
     split = Terms(
         values=jnp.zeros(count),
@@ -44,7 +44,7 @@ def parts(samples, rounding):
 
 
 def found(blocked, passing, rounding: float = 0.0) -> dict[str, Any]:
-    """The numbers of the diagonal's total, of three samples."""
+    """Return the numbers of the diagonal's total, of three samples."""
     of_all = parts(np.outer(blocked, BLOCKED) + np.outer(passing, PASSING), rounding)
     numbers = {
         "survival": of_all.survival,

@@ -12,7 +12,7 @@ EXTENSIONS = Path(__file__).parents[1] / "docs" / "site"
 
 @pytest.fixture
 def extension(monkeypatch):
-    """Imports an extension as Sphinx does, by its own name."""
+    """Return what imports an extension as Sphinx does, by its own name."""
     monkeypatch.syspath_prepend(str(EXTENSIONS))
     return import_module
 

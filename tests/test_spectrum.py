@@ -32,7 +32,7 @@ def spectrum(loss, normalizer, shape, **options):
 
 @pytest.fixture(scope="module", params=CASES)
 def both(request):
-    """The spectrum and the blocking report of the same problem."""
+    """Return the spectrum and the blocking report of the same problem."""
     loss, normalizer, shape = CASES[request.param]
     options = {"key": KEY, "expansion_point": 0.1}
 

@@ -2,7 +2,7 @@
 
 
 def said(error: BaseException) -> str:
-    r"""Returns an error's class and the first line of what it says.
+    r"""Return an error's class and the first line of what it says.
 
     Example:
         >>> said(ValueError("two rows are needed\nbut one came"))
@@ -12,5 +12,5 @@ def said(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of what an error says; JAX and orbax go on for many."""
+    """Return the first line of what an error says; JAX and orbax go on for many."""
     return str(error).strip().partition("\n")[0]

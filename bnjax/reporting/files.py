@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Lends a temporary path that takes the place of ``path`` if the block succeeds, else vanishes.
+    """Lend a temporary path that takes the place of `path` if the block succeeds, and vanishes if not.
 
     The temporary file lies in the same folder, so that the replacement is one atomic step.
     """
@@ -22,6 +22,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file of text in UTF-8, whole or not at all."""
+    """Write a file of text in UTF-8, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -11,10 +11,10 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def alone_in(directory: Path) -> Iterator[None]:
-    """Holds a folder until the block ends, and makes it if it is missing; who is killed holds nothing any more.
+    """Hold a folder until the block ends, and make it if it is missing; who is killed holds nothing any more.
 
     Raises:
-        BlockingIOError: If another run holds the folder.
+        BlockingIOError: another run holds the folder.
     """
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / LOCK_FILE

@@ -1,8 +1,8 @@
 """What did a run compute, from which settings, with what, and where is it kept?
 
-A run is kept as one file, ``result.json``: the experiment, its config, where the numbers come from (versions,
+A run is kept as one file, `result.json`: the experiment, its config, where the numbers come from (versions,
 device, dtype, seed, git commit, wall time) and its results. The file is strict JSON. It never holds NaN or
-infinity, and a table's row that holds a null says why under ``reason``.
+infinity, and a table's row that holds a null says why under `reason`.
 """
 
 import csv
@@ -30,20 +30,20 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Record:
-    """One finished run, as it stands in ``result.json``.
+    """One finished run, as it stands in `result.json`.
 
     NumPy and JAX scalars and arrays become numbers and nested lists, tuples become lists and paths become
     strings, so that a record just made equals the same record read again.
 
     Attributes:
-        experiment: The dotted name of the module that ran, such as ``experiments.hessian_blocking``.
-        config: The settings of the run.
-        provenance: What `provenance` collects; these entries stand at the top level of the file.
-        results: The outcome; ``table`` is a list of flat rows, and all that the figures need is here too.
+        experiment: the dotted name of the module that ran, such as `experiments.hessian_blocking`.
+        config: the settings of the run.
+        provenance: what `provenance` collects; these entries stand at the top level of the file.
+        results: the outcome; `table` is a list of flat rows, and all that the figures need is here too.
 
     Raises:
-        ValueError: If a number is NaN or infinite, or a table's row holds None without a ``reason``.
-        TypeError: If something has no JSON form.
+        ValueError: a number is NaN or infinite, or a table's row holds None without a `reason`.
+        TypeError: something has no JSON form.
 
     Example:
         >>> import numpy as np
@@ -73,19 +73,19 @@ class Record:
 def provenance(
     *, dtype: str, seed: int, started: datetime, wall_time_s: float, devices: int = 1, repository: Path | None = None
 ) -> dict[str, Any]:
-    """Collects where the numbers of a run come from.
+    """Collect where the numbers of a run come from.
 
     Args:
-        dtype: The default floating-point type of the run; a network's parameters may have one of their own.
-        seed: The seed of the run.
-        started: The aware time at which the run started.
-        wall_time_s: How long the run took, compilation included, in seconds.
-        devices: On how many devices it ran.
-        repository: A folder inside the git checkout whose commit is recorded; the working directory if None.
+        dtype: the default floating-point type of the run; a network's parameters may have one of their own.
+        seed: the seed of the run.
+        started: the aware time at which the run started.
+        wall_time_s: how long the run took, compilation included, in seconds.
+        devices: on how many devices it ran.
+        repository: a folder inside the git checkout whose commit is recorded; the working directory if None.
 
     Returns:
-        ``versions``, ``device``, ``dtype``, ``seed``, ``git_commit`` (None with ``git_commit_reason``, or a
-        commit with ``git_modified``), ``command``, ``started`` (UTC, ISO 8601) and ``wall_time_s``.
+        `versions`, `device`, `dtype`, `seed`, `git_commit` (None with `git_commit_reason`, or a
+        commit with `git_modified`), `command`, `started` (UTC, ISO 8601) and `wall_time_s`.
     """
     return {
         "versions": _versions(),
@@ -100,17 +100,17 @@ def provenance(
 
 
 def write_record(directory: Path, record: Record) -> Path:
-    """Writes ``result.json`` into a folder: whole or not at all, and never over another run's result.
+    """Write `result.json` into a folder: whole or not at all, and never over another run's result.
 
     Args:
-        directory: The folder; made if it is missing.
-        record: The record.
+        directory: the folder; made if it is missing.
+        record: the record.
 
     Returns:
         The path of the file.
 
     Raises:
-        FileExistsError: If the folder holds a result already.
+        FileExistsError: the folder holds a result already.
     """
     require_free(directory)
     path = directory / RESULT_FILE
@@ -129,11 +129,11 @@ def write_record(directory: Path, record: Record) -> Path:
 
 
 def read_record(directory: Path) -> Record:
-    """Reads the record in a directory again.
+    """Read the record in a directory again.
 
     Raises:
-        FileNotFoundError: If the folder holds no ``result.json``.
-        ValueError: If the file is not a record (`bnjax.reporting.shape`); it names the file and what is wrong there.
+        FileNotFoundError: the folder holds no `result.json`.
+        ValueError: the file is not a record (`bnjax.reporting.shape`); it names the file and what is wrong there.
     """
     path = directory / RESULT_FILE
     if not path.is_file():
@@ -152,7 +152,7 @@ def read_record(directory: Path) -> Record:
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
-    """Returns the first 8 hex digits of the SHA-256 of a config's canonical JSON.
+    """Return the first 8 hex digits of the SHA-256 of a config's canonical JSON.
 
     Example:
         >>> config_digest({"rows": 64, "seed": 0}) == config_digest({"seed": 0, "rows": 64})
@@ -163,13 +163,13 @@ def config_digest(config: Mapping[str, Any]) -> str:
 
 
 def default_directory(experiment: str, config: Mapping[str, Any], root: Path | str = "results") -> Path:
-    """Returns ``root/<name>/<time>-<config digest>``, by the experiment's last part and a UTC time."""
+    """Return `root/<name>/<time>-<config digest>`, by the experiment's last part and a UTC time."""
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     return Path(root) / experiment.rpartition(".")[2] / f"{time}-{config_digest(config)}"
 
 
 def require_free(directory: Path) -> None:
-    """Raises FileExistsError if the directory holds a result, NotADirectoryError if it is a file."""
+    """Raise FileExistsError if the directory holds a result, NotADirectoryError if it is a file."""
     if directory.exists() and not directory.is_dir():
         raise NotADirectoryError(f"{directory} is a file; give a folder that is new or holds no result")
     if (directory / RESULT_FILE).exists():
@@ -180,7 +180,7 @@ def require_free(directory: Path) -> None:
 
 
 def tables_of(results: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Returns the entries of the results that are tables: non-empty lists of flat rows.
+    """Return the entries of the results that are tables: non-empty lists of flat rows.
 
     Example:
         >>> tables_of({"table": [{"order": 1}], "matrix": [[1.0]], "failures": []})
@@ -190,11 +190,11 @@ def tables_of(results: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> Path:
-    """Writes rows as a CSV file, whole or not at all; None becomes an empty cell.
+    """Write rows as a CSV file, whole or not at all; None becomes an empty cell.
 
     Args:
-        path: The file.
-        rows: Flat rows; the columns are their keys, in the order of first appearance.
+        path: the file.
+        rows: flat rows; the columns are their keys, in the order of first appearance.
 
     Returns:
         The path of the file.
@@ -207,12 +207,12 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
 
 
 def column_names(rows: Sequence[Row]) -> list[str]:
-    """Returns the keys of all rows, in the order of first appearance."""
+    """Return the keys of all rows, in the order of first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
 def _plain(value: Any, place: str) -> Any:
-    """Returns the JSON form of a value; ``place`` names it in errors."""
+    """Return the JSON form of a value; `place` names it in errors."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):

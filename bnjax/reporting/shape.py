@@ -45,7 +45,7 @@ SCHEMA = {
 
 
 def require_shape(entries: Any) -> None:
-    """Raises ValueError, with the place, if the entries of a file do not have the shape `SCHEMA`.
+    """Raise ValueError, with the place, if the entries of a file do not have the shape `SCHEMA`.
 
     Example:
         >>> require_shape({"experiment": "experiments.demo", "config": {}, "results": {"failures": "broken"}})
@@ -70,5 +70,5 @@ def _validator() -> "Validator":
 
 
 def _can_be_split(command: Any) -> bool:
-    """Returns True, or raises ValueError of a quotation that is never closed; what is no text has another fault."""
+    """Return True, or raise ValueError of a quotation that is never closed; what is no text has another fault."""
     return not isinstance(command, str) or isinstance(shlex.split(command), list)

@@ -26,20 +26,20 @@ def format_table(
     title: str | None = None,
     caption: str | None = None,
 ) -> str:
-    """Returns rows as a text table without escape codes.
+    """Return rows as a text table without escape codes.
 
     Numbers are right-aligned and read as `format_value` writes them. A cell whose key a row lacks stays
     empty. The table is as wide as its content needs, whatever the terminal; long names break after an
     underscore.
 
     Args:
-        rows: Flat rows.
-        columns: Which keys to show, in this order; all of them in the order of first appearance if None.
-        title: A line above the table.
-        caption: A line below the table.
+        rows: flat rows.
+        columns: which keys to show, in this order; all of them in the order of first appearance if None.
+        title: a line above the table.
+        caption: a line below the table.
 
     Raises:
-        ValueError: If no row has one of the ``columns``.
+        ValueError: no row has one of the `columns`.
 
     Example:
         >>> rows = [{"term": "diagonal", "survival": 1.2e-16}, {"term": "remainder", "survival": 0.5}]
@@ -73,7 +73,7 @@ def format_table(
 
 
 def counted(words: Iterable[str]) -> str:
-    """Returns how often each word comes, in the order of first appearance.
+    """Return how often each word comes, in the order of first appearance.
 
     Example:
         >>> counted(["partly", "reproduced", "partly"])
@@ -83,7 +83,7 @@ def counted(words: Iterable[str]) -> str:
 
 
 def format_value(value: Any) -> str:
-    """Returns a cell's text: three significant digits, two for numbers below 1e-3, and words for the rest.
+    """Return a cell's text: three significant digits, two for numbers below 1e-3, and words for the rest.
 
     Example:
         >>> [format_value(value) for value in (0.0, 1.0, 0.12345, 12345.6, 1.23e-16, 4.5e7)]
@@ -110,7 +110,7 @@ def format_value(value: Any) -> str:
 
 
 def _broken(name: str) -> str:
-    """Breaks a long name after underscores, so that a header is hardly wider than its numbers."""
+    """Break a long name after underscores, so that a header is hardly wider than its numbers."""
     lines = [""]
     for piece in re.findall(r"[^_]*_*", name):
         if lines[-1] and len(lines[-1]) + len(piece) > _HEADER_WIDTH:
@@ -120,5 +120,5 @@ def _broken(name: str) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a cell is a number, which truth values are not."""
+    """Return whether a cell is a number, which truth values are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -90,7 +90,7 @@ def weight_curvature(normalizer: Normalizer, case: Case) -> Comparison:
     apply = applied(normalizer, case, {"scale": case.gamma, "bias": case.beta})
 
     def loss(steps: Array) -> Array:
-        """The loss with the weights `W₀ + steps`, in units of σ/γ, where `X W₀` are the features."""
+        """Return the loss with the weights `W₀ + steps`, in units of σ/γ, where `X W₀` are the features."""
         y = apply(x + at.formula.scale / case.gamma * (isometry @ steps))
         return _loss(case, y)
 

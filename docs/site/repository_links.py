@@ -96,7 +96,7 @@ class TheoryRole(SphinxRole):
 
 
 class SourceLinks(SphinxTransform):
-    """Lets links to files of the library lead to the pages that show them; others remain downloads."""
+    """Let links to files of the library lead to the pages that show them; others remain downloads."""
 
     default_priority = 500
 

@@ -1,8 +1,8 @@
 """What do the papers claim, and what did a run find of it?
 
-An experiment that has something to say of a paper's claims is given a function ``claims(results, config)`` that returns
+An experiment that has something to say of a paper's claims is given a function `claims(results, config)` that returns
 a `Claim` for each; they follow from the record alone. `experiments.common.command.main` keeps them in it as the table
-``claims``; `experiments.redraw` and `experiments.reproduce` find them anew.
+`claims`; `experiments.redraw` and `experiments.reproduce` find them anew.
 """
 
 import re
@@ -37,16 +37,16 @@ class Claim:
     """A sentence of a paper, and what was found of it.
 
     Attributes:
-        paper: The paper's number on arXiv.
-        place: Where the paper says it, such as "section 2.2 and Fig. 2"; else `SECTION_UNKNOWN` or `OWN_QUESTION`.
-        claim: What it says, in our words.
-        ours: What was measured, with its spread, such as "0.92 ± 0.05".
-        n: Of how many what `ours` is, such as "10 batches of 32 rows, 1 seed".
+        paper: the paper's number on arXiv.
+        place: where the paper says it, such as "section 2.2 and Fig. 2"; else `SECTION_UNKNOWN` or `OWN_QUESTION`.
+        claim: what it says, in our words.
+        ours: what was measured, with its spread, such as "0.92 ± 0.05".
+        n: of how many what `ours` is, such as "10 batches of 32 rows, 1 seed".
         verdict: "reproduced", "partly", "not reproduced" (contradicted, or not shown), or "misprinted": it does not
             hold as printed, and does with a correction that `ours` names.
 
     Raises:
-        ValueError: If the place is none of these.
+        ValueError: the place is none of these.
     """
 
     paper: Paper
@@ -100,11 +100,11 @@ def verdict(hold: Iterable[bool], *, samples: int | None = None) -> Verdict:
     """Return the verdict on a claim of several cases: all of them hold, some, or none.
 
     Args:
-        hold: Whether each case holds.
-        samples: How many batches, seeds or networks are behind it; one alone shows a part of a claim at most.
+        hold: whether each case holds.
+        samples: how many batches, seeds or networks are behind it; one alone shows a part of a claim at most.
 
     Raises:
-        ValueError: If there is no case.
+        ValueError: there is no case.
 
     Example:
         >>> verdict([True, False])

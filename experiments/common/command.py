@@ -1,15 +1,15 @@
 """What does every experiment and every benchmark share on the command line?
 
-An experiment is a module with a frozen subclass of `experiments.common.options.Options` called ``Config``, a function
-``run(config)`` that computes and returns its results without touching a file, a function ``figures(results, config)``
+An experiment is a module with a frozen subclass of `experiments.common.options.Options` called `Config`, a function
+`run(config)` that computes and returns its results without touching a file, a function `figures(results, config)`
 that draws them, and three closing lines::
 
     if __name__ == "__main__":
         main(run, Config, name="experiments.hessian_blocking", figures=figures)
 
-`main` then keeps the contract: ``--output``, ``--seed``, ``--smoke``, ``--preset`` and ``--devices``; a folder with a
-result is never touched; the folder holds ``result.json``, the tables as ``.csv``, the figures as ``.png`` and ``.svg``
-and the page ``report.html``; the exit status is 1 if the run fails its own check, 2 for bad input and 130 if it was
+`main` then keeps the contract: `--output`, `--seed`, `--smoke`, `--preset` and `--devices`; a folder with a
+result is never touched; the folder holds `result.json`, the tables as `.csv`, the figures as `.png` and `.svg`
+and the page `report.html`; the exit status is 1 if the run fails its own check, 2 for bad input and 130 if it was
 interrupted.
 """
 
@@ -56,33 +56,32 @@ def main(
     sooner: bool = False,
     args: Sequence[str] | None = None,
 ) -> None:
-    """Runs an experiment from the command line and keeps its record.
+    """Run an experiment from the command line and keep its record.
 
-    The order is: parse, refuse an occupied folder, compute, write tables, figures and page, write ``result.json``
-    last, so that its presence says that the folder is complete, and print the table. If only the drawing
-    fails, the record is kept nonetheless: figures and page can be drawn from it again by ``python -m
-    experiments.redraw``.
+    The order is: parse, refuse an occupied folder, compute, write tables, figures and page, write `result.json`
+    last, so that its presence says that the folder is complete, and print the table. If only the drawing fails, the
+    record is kept nonetheless: figures and page can be drawn from it again by `python -m experiments.redraw`.
 
     Args:
-        run: Computes the results from the config, without touching files. ``table`` is a non-empty list of
-            flat rows; further lists of flat rows become ``.csv`` files under their own names. ``notes`` are
+        run: computes the results from the config, without touching files. `table` is a non-empty list of
+            flat rows; further lists of flat rows become `.csv` files under their own names. `notes` are
             sentences that are printed below the table and stand on the page.
-        config_type: The dataclass of the options; its docstring heads ``--help``.
-        name: The dotted name of the experiment's module, such as ``experiments.hessian_blocking``.
-        figures: Draws the figures from the record's results and config, as plain lists and dicts; the keys
+        config_type: the dataclass of the options; its docstring heads `--help`.
+        name: the dotted name of the experiment's module, such as `experiments.hessian_blocking`.
+        figures: draws the figures from the record's results and config, as plain lists and dicts; the keys
             are the names of the files.
-        failures: Returns a line for each check that the results fail, kept as ``failures`` in the results.
-        claims: Returns what the run found of the papers' claims, from the same two as `figures`, kept as the table
-            ``claims`` in the results. If it fails, the record is kept without.
-        columns: The columns of the printed table; all of them if None.
-        summary: Returns the rows of the printed table where ``table`` itself is too long to read.
-        x64: Whether float64 is the default, instead of float32; Flax's networks are in float32 unless told otherwise.
-        sooner: Whether programs are compiled by `bnjax.compilation.compile_sooner`, which suits what draws no random
+        failures: returns a line for each check that the results fail, kept as `failures` in the results.
+        claims: returns what the run found of the papers' claims, from the same two as `figures`, kept as the table
+            `claims` in the results. If it fails, the record is kept without.
+        columns: the columns of the printed table; all of them if None.
+        summary: returns the rows of the printed table where `table` itself is too long to read.
+        x64: whether float64 is the default, instead of float32; Flax's networks are in float32 unless told otherwise.
+        sooner: whether programs are compiled by `bnjax.compilation.compile_sooner`, which suits what draws no random
             numbers and is compiled for longer than it runs.
-        args: The command line's arguments; those of the process if None.
+        args: the command line's arguments; those of the process if None.
 
     Raises:
-        SystemExit: With status 1 if a check or the drawing failed, 2 for bad input, 130 if interrupted.
+        SystemExit: with status 1 if a check or the drawing failed, 2 for bad input, 130 if interrupted.
     """
     started = datetime.now(UTC)
     if sooner:
@@ -146,7 +145,7 @@ def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> 
 
 
 def _start_devices(count: int) -> None:
-    """Splits a CPU into so many devices, before JAX computes anything; exits if there are fewer."""
+    """Split a CPU into so many devices, before JAX computes anything; exit if there are fewer."""
     if count == 1:
         return
     with suppress(RuntimeError):  # In a process that has computed before, the devices are those that it has.
@@ -159,7 +158,7 @@ def _start_devices(count: int) -> None:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Lets a run that is told to end (SIGTERM) end as by Ctrl-C, with what it has started."""
+    """Let a run that is told to end (SIGTERM) end as by Ctrl-C, with what it has started."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -172,7 +171,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 @contextmanager
 def _without_optimization() -> Iterator[None]:
-    """Compiles sooner, in all threads, what is fast anyway; afterwards the process compiles as before."""
+    """Compile sooner, in all threads, what is fast anyway; afterwards the process compiles as before."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     try:
@@ -182,7 +181,7 @@ def _without_optimization() -> Iterator[None]:
 
 
 def _left(directory: Path) -> str:
-    """Says what an interrupted run leaves."""
+    """Say what an interrupted run leaves."""
     if (directory / RESULT_FILE).exists():
         return f"the run was finished, {directory} holds its {RESULT_FILE}"
     trained = (directory / "runs").is_dir()
@@ -191,7 +190,7 @@ def _left(directory: Path) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Says where an error came up, since its traceback is not shown; what is raised on purpose says what to do."""
+    """Say where an error came up, since its traceback is not shown; what is raised on purpose says what to do."""
     frames = traceback.extract_tb(error.__traceback__)
     frame = [frame for frame in frames if "site-packages" not in frame.filename][-1]
     if frame is frames[-1] and (frame.line or "").startswith("raise "):

@@ -33,10 +33,10 @@ Figures = Callable[[Results, dict[str, Any]], "Mapping[str, Figure]"]
 
 @contextmanager
 def reserved(directory: Path) -> Iterator[None]:
-    """Makes a folder that can be written and keeps other runs out of it; takes it away again if it stays empty.
+    """Make a folder that can be written and keep other runs out of it; take it away again if it stays empty.
 
     Raises:
-        OSError: If it holds a result, is another run's, or can't be written.
+        OSError: it holds a result, is another run's, or can't be written.
     """
     require_free(directory)
     made = not directory.exists()
@@ -55,7 +55,7 @@ def reserved(directory: Path) -> Iterator[None]:
 
 
 def require_writable(file: Path, option: str) -> None:
-    """Raises OSError, naming the option to change, if a file can't be written; makes nothing."""
+    """Raise OSError, naming the option to change, if a file can't be written; make nothing."""
     try:
         if file.is_dir():
             raise IsADirectoryError(EISDIR, "it is a folder")
@@ -70,10 +70,10 @@ def _try_writing(directory: Path) -> None:
 
 
 def publish(directory: Path, record: Record, figures: Figures | None) -> list[str]:
-    """Writes everything, the record last; returns a line if the drawing failed.
+    """Write everything, the record last; return a line if the drawing failed.
 
     Raises:
-        OSError: If the folder can't be written any more; the record is then kept in a temporary one.
+        OSError: the folder can't be written any more; the record is then kept in a temporary one.
     """
     if "table" not in tables_of(record.results):
         raise TypeError("an experiment's results hold 'table', a non-empty list of flat rows")
@@ -100,12 +100,12 @@ def _redraw(directory: Path) -> str:
 
 
 def write_tables(directory: Path, record: Record) -> list[Path]:
-    """Writes the tables of a record as CSV and returns their paths."""
+    """Write the tables of a record as CSV and return their paths."""
     return [write_csv(directory / f"{name}.csv", rows) for name, rows in tables_of(record.results).items()]
 
 
 def draw(directory: Path, record: Record, figures: Figures | None) -> list[Path]:
-    """Draws the figures of a record and its page, ``report.html``, and returns their paths."""
+    """Draw the figures of a record and its page, `report.html`, and return their paths."""
     from bnjax.reporting.pages import run_page
 
     paths, pictures = _draw_figures(directory, figures(record.results, record.config)) if figures else ([], [])
@@ -131,7 +131,7 @@ def print_results(
     summary: Callable[[Results], list[dict[str, Any]]] | None,
     columns: Sequence[str] | None,
 ) -> None:
-    """Prints the table, its notes, whether the checks hold, and the files; quietly, if nobody reads on."""
+    """Print the table, its notes, whether the checks hold, and the files; quietly, if nobody reads on."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # A terminal without Greek letters is no reason to fail.
     rows = (summary(record.results) if summary else []) or record.results["table"]

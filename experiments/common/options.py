@@ -17,7 +17,7 @@ BESIDE_TRAINING = {"beside_training": True}
 
 @dataclass(frozen=True)
 class Options:
-    """The options of every experiment; each experiment's ``Config`` adds its own."""
+    """The options of every experiment; each experiment's `Config` adds its own."""
 
     output: Path | None = field(default=None, metadata=BESIDE_TRAINING)
     """Folder for result.json, tables and figures; results/<name>/<time>-<config digest> if not given."""
@@ -36,7 +36,7 @@ class Options:
     counts_of_rows: ClassVar[tuple[str, ...]] = ("batch_size", "rows")
 
     def __post_init__(self) -> None:
-        """Checks that numbers are in range, no list is empty or repeats a value, the seeds fit, and rows divide.
+        """Check that numbers are in range, no list is empty or repeats a value, the seeds fit, and rows divide.
 
         Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and not negative, those
         `above_zero` not 0 either.
@@ -68,23 +68,23 @@ class Options:
 
     @property
     def mesh(self) -> Mesh | None:
-        """The devices of ``--devices``; None for one, where nothing is spread."""
+        """The devices of `--devices`; None for one, where nothing is spread."""
         return None if self.devices == 1 else row_mesh(self.devices)
 
     def over_devices(self, batch: Any, *, axis: int = 0) -> Any:
-        """Returns the arrays of a batch with their rows, along an axis, spread over ``--devices``."""
+        """Return the arrays of a batch with their rows, along an axis, spread over `--devices`."""
         return over_rows(batch, self.mesh, axis=axis)
 
     def smoke_sized(self) -> Self:
-        """Returns these options at the sizes of ``--smoke``; options given on the command line beside it win."""
+        """Return these options at the sizes of `--smoke`; options given on the command line beside it win."""
         return self
 
     def paper_sized(self) -> Self:
-        """Returns these options at the published sizes of ``--preset paper``; the defaults where they are those."""
+        """Return these options at the published sizes of `--preset paper`; the defaults where they are those."""
         return self
 
     def checkpoints_of(self, name: str) -> Path | None:
-        """Returns the folder of one training run in ``output``; the same options give the same, so that it resumes."""
+        """Return the folder of one training run in `output`; the same options give the same, so that it resumes."""
         if self.output is None:
             return None
         beside = {option.name for option in dataclasses.fields(self) if "beside_training" in option.metadata}

@@ -1,4 +1,4 @@
-"""What if nobody reads on, as with ``| head``? The output ends, and nothing else."""
+"""What if nobody reads on, as with `| head`? The output ends, and nothing else."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def while_somebody_reads() -> Iterator[None]:
-    """Ends a block that prints where the pipe is closed, without an error; what is printed later goes nowhere."""
+    """End a block that prints where the pipe is closed, without an error; what is printed later goes nowhere."""
     try:
         try:
             yield

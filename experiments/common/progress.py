@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 def progress(iterable: Iterable[Item], description: str, total: float | None = None) -> Iterable[Item]:
-    """Passes items on and shows how far the loop is, on stderr and only if that is a terminal."""
+    """Pass items on and show how far the loop is, on stderr and only if that is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         return iterable
@@ -29,7 +29,7 @@ def progress(iterable: Iterable[Item], description: str, total: float | None = N
 
 @contextmanager
 def training_bar(epochs: int) -> Iterator[Callable[[str, Mapping[str, float]], None]]:
-    """Shows loss, test score and time left over so many epochs, on stderr and only if that is a terminal.
+    """Show loss, test score and time left over so many epochs, on stderr and only if that is a terminal.
 
     Yields:
         A function to be called after every epoch with what is being trained and the epoch's metrics.
@@ -49,7 +49,7 @@ def training_bar(epochs: int) -> Iterator[Callable[[str, Mapping[str, float]], N
 
 @contextmanager
 def parts_bar(count: int) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
-    """Shows how many of so many parts have ended, on stderr, and on a terminal a bar and the time that went by.
+    """Show how many of so many parts have ended, on stderr, and on a terminal a bar and the time that went by.
 
     Yields:
         A function to be called at the begin of each with its name, and one for its end, with a line that says so.

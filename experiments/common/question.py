@@ -8,7 +8,7 @@ ROOMS = ("experiments.", "benchmarks.")
 
 
 def question_of(experiment: str) -> str:
-    """Returns the first line of an experiment's or benchmark's module; the name itself if it is none of this project.
+    """Return the first line of an experiment's or benchmark's module; the name itself if it is none of this project.
 
     Example:
         >>> question_of("experiments.hessian_blocking")

@@ -34,10 +34,10 @@ class Experiment:
     """An experiment, and what became of it.
 
     Attributes:
-        name: Of its module in `experiments`.
-        paper: The paper that it is about.
-        command: What to type for it.
-        outcome: Its record, or why it has none.
+        name: of its module in `experiments`.
+        paper: the paper that it is about.
+        command: what to type for it.
+        outcome: its record, or why it has none.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Experiment:
 
 
 def experiment_rows(experiments: Iterable[Experiment]) -> list[Row]:
-    """Returns what became of each experiment, where and when."""
+    """Return what became of each experiment, where and when."""
     rows = []
     for experiment in experiments:
         origin = experiment.record.provenance if experiment.record else {}
@@ -88,7 +88,7 @@ def experiment_rows(experiments: Iterable[Experiment]) -> list[Row]:
 
 
 def claim_rows(experiments: Iterable[Experiment], paper: Paper) -> list[Row]:
-    """Returns a row for each claim of a paper, and one for each experiment on it that has no record."""
+    """Return a row for each claim of a paper, and one for each experiment on it that has no record."""
     rows = []
     for experiment in experiments:
         for claim in experiment.claims:
@@ -100,7 +100,7 @@ def claim_rows(experiments: Iterable[Experiment], paper: Paper) -> list[Row]:
 
 
 def verdict_rows(experiments: Sequence[Experiment]) -> list[Row]:
-    """Returns how often each verdict was found, by paper; one that is kept in an earlier version's words, too."""
+    """Return how often each verdict was found, by paper; one that is kept in an earlier version's words, too."""
     claims = [claim for experiment in experiments for claim in experiment.claims]
     verdicts = dict.fromkeys([*get_args(Verdict), *(claim["verdict"] for claim in claims)])
     found = Counter((claim["paper"], claim["verdict"]) for claim in claims)
@@ -116,7 +116,7 @@ def verdict_rows(experiments: Sequence[Experiment]) -> list[Row]:
 
 
 def claims_page(experiments: Sequence[Experiment]) -> str:
-    """Returns the page, as HTML, of the folder of all runs: the claims, if something was found of any; the runs."""
+    """Return the page, as HTML, of the folder of all runs: the claims, if something was found of any; the runs."""
     from bnjax.reporting.pages import Link, Section, Table, page
 
     pages = {experiment.command: f"{experiment.name}/{PAGE_FILE}" for experiment in experiments if experiment.record}
@@ -144,7 +144,7 @@ def claims_page(experiments: Sequence[Experiment]) -> str:
 
 
 def document(experiments: Sequence[Experiment], path: Path) -> str:
-    """Returns the Markdown text of a file at `path`: the counts, the claims of each paper and the experiments."""
+    """Return the Markdown text of a file at `path`: the counts, the claims of each paper and the experiments."""
     findings = Path(os.path.relpath(FINDINGS, path.absolute().parent)).as_posix()
     parts = [
         f"# {TITLE}",
@@ -172,7 +172,7 @@ def _claim_row(experiment: Experiment, claim: Mapping[str, str]) -> Row:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    """Returns rows as a Markdown table, or a sentence if there are none."""
+    """Return rows as a Markdown table, or a sentence if there are none."""
     if not rows:
         return "Nothing was found."
     names = column_names(rows)
@@ -186,7 +186,7 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _hardware(device: Mapping[str, Any]) -> str:
-    """Returns the kind of device, how many were used, and of a CPU how many cores it has."""
+    """Return the kind of device, how many were used, and of a CPU how many cores it has."""
     used, cores = device.get("used", 1), device.get("cores")
     kind = f"{used} × {device['kind']}" if used > 1 else device["kind"]
     return f"{kind}, {cores} cores" if device["platform"] == "cpu" and cores else kind

@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 def call_in_threads(tasks: Sequence[Callable[[], Result]], description: str, *, devices: int) -> list[Result]:
-    """Returns what the tasks return, in order, with a thread for each core and a progress bar.
+    """Return what the tasks return, in order, with a thread for each core and a progress bar.
 
     Most of an experiment's time is compilation, which leaves Python's lock alone.
     """
@@ -20,7 +20,7 @@ def call_in_threads(tasks: Sequence[Callable[[], Result]], description: str, *, 
 
 
 def threads_on(devices: int) -> int | None:
-    """Returns how many threads may compute: one for each core, but on several devices one alone.
+    """Return how many threads may compute: one for each core, but on several devices one alone.
 
     Two programs that start there in different orders would wait for one another.
     """

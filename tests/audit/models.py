@@ -41,7 +41,7 @@ class Residual(nn.Module):
 
 
 class UNet(nn.Module):
-    """Returns an image for an image, around a connection past the narrow part."""
+    """An image for an image, around a connection past the narrow part."""
 
     @nn.compact
     def __call__(self, image):
@@ -194,7 +194,7 @@ EXAMPLES = {
 
 
 def drawn(model: nn.Module, shape: tuple[int, ...], seed: int = 0) -> tuple[Any, Array]:
-    """Variables at random, in the dtypes that they have, and inputs (tokens for a model that embeds them)."""
+    """Draw variables at random, in the dtypes that they have, and inputs (tokens for a model that embeds them)."""
     generator = np.random.default_rng(seed)
     inputs = generator.normal(size=shape)
     if isinstance(model, Transformer):
@@ -210,7 +210,7 @@ def drawn(model: nn.Module, shape: tuple[int, ...], seed: int = 0) -> tuple[Any,
 
 
 def row_loss(output: Any, label: Array) -> Array:
-    """The loss of one row of whatever the models return."""
+    """Return the loss of one row of whatever the models return."""
     if isinstance(output, dict):
         return row_loss(output["logits"], label) + jnp.sum(jnp.sin(output["features"]))
     if output.ndim > 1:
@@ -222,7 +222,7 @@ RNGS = {"dropout": jax.random.key(5)}
 
 
 def whole_loss(example: Example, variables: Any, inputs: Array, labels: Array) -> Array:
-    """The sum of the losses of the rows, as flax alone computes it."""
+    """Return the sum of the losses of the rows, as flax alone computes it."""
     options: dict[str, Any] = {"mutable": ["batch_stats"], "rngs": RNGS, **example.apply_kwargs}
     outputs, _ = example.model.apply(variables, inputs, **options)
     return jnp.sum(jax.vmap(row_loss)(outputs, labels))
@@ -231,7 +231,7 @@ def whole_loss(example: Example, variables: Any, inputs: Array, labels: Array) -
 def at_layer(
     example: Example, variables: Any, inputs: Array, labels: Array, *, like: Array, detached: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The loss and its gradient at the layer's input, which is `like` this array in shape and dtype.
+    """Return the loss and its gradient at the layer's input, which is `like` this array in shape and dtype.
 
     `detached` takes the statistics of all others as constants.
     """

@@ -41,7 +41,7 @@ LABELS = jax.device_put(np.arange(5) % 3)
 
 
 def ask(layer: str, model: nn.Module = MODEL, variables: Any = VARIABLES, inputs: Any = INPUTS, **options: Any) -> Any:
-    """An audit, as anything: a report knows what is None."""
+    """Return an audit, as anything: a report knows what is None."""
     options = {"loss": row_loss, "apply_kwargs": TRAIN, "expansion_point": 0.4, **options}
     return bnjax.audit(model, variables, inputs, LABELS, layer=layer, **options)
 

@@ -67,7 +67,7 @@ def initialized(rate, seed):
 
 
 def drawn(rate=0.0, seed=0):
-    """A model with random parameters and statistics, all in float64."""
+    """Return a model with random parameters and statistics, all in float64."""
     model, generator = initialized(rate, seed), np.random.default_rng(seed)
     state = nnx.state(model, (nnx.Param, nnx.BatchStat))
     nnx.update(model, jax.tree.map(lambda leaf: 0.3 + generator.uniform(size=leaf.shape), state))
@@ -75,7 +75,7 @@ def drawn(rate=0.0, seed=0):
 
 
 def linen_variables(model):
-    """The same variables under the linen model's names."""
+    """Return the same variables under the linen model's names."""
 
     def renamed(collection, last):
         blocks = {f"blocks_{index}": collection["blocks"][index] for index in "01"}

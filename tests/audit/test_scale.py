@@ -70,7 +70,7 @@ HEADS = {
 
 
 def temporary_bytes(head, rows: int, row_chunk: int | None) -> int:
-    """What the compiled terms need beside their arguments and results."""
+    """Return what the compiled terms need beside their arguments and results."""
     one = jnp.ones((1, 1))
     heads = RowHeads(head, one, 0 * one, (jnp.ones((rows, 1)), jnp.zeros(rows, int)))
     compiled = jax.jit(partial(terms, feature_axis=-1, chunk=2, row_chunk=row_chunk))

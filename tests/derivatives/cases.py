@@ -39,7 +39,7 @@ def tanh_head(row: Array, label: Array) -> Array:
 
 
 def polynomial_head(row: Array, label: Array) -> Array:
-    """A polynomial of degree 4."""
+    """Return a polynomial of degree 4."""
     a, b = hidden(row)[:2]
     return 0.3 * (1 + label) * a + a * b + 0.5 * label * b**3 + 0.25 * (a - b) ** 4
 
@@ -49,7 +49,7 @@ HEADS: dict[str, Callable[..., Array]] = {"relu": relu_head, "tanh": tanh_head, 
 
 
 def features(shape: tuple[int, ...], *, seed: int = 0) -> Array:
-    """Features of different means and deviations."""
+    """Draw features of different means and deviations."""
     drawn = np.random.default_rng(seed).normal(size=shape)
     scales = np.linspace(0.5, 2.0, shape[-1])
     return jnp.asarray(scales * drawn + 3 * scales - 4)
@@ -106,7 +106,7 @@ compiled_fast = partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 
 @cache
 def reference(name: str) -> dict[tuple[str, str], ReferenceTerm]:
-    """What the definitions say, densely, about the case of this name."""
+    """Return what the definitions say, densely, about the case of this name."""
     case = CASES[name]
     (batch, row_labels), options = case.data, case.options
     axis = case.normalizer.feature_axis % batch.ndim - batch.ndim
@@ -126,7 +126,7 @@ compiled_terms = compiled_fast(terms, static_argnames=("feature_axis", "chunk", 
 
 @cache
 def sorted_terms(name: str, row_chunk: int | None = None) -> Terms:
-    """What `terms` says about the case of this name."""
+    """Return what `terms` says about the case of this name."""
 
     def of(problem: Problem) -> Terms:
         heads, standardized = problem.row_heads(), problem.standardization(problem.x)

@@ -47,7 +47,7 @@ def integer_head(row):
 
 
 def real_power_head(row):
-    """A float exponent, at 0 and below 0."""
+    """Return powers with a float exponent, at 0 and below 0."""
     return jnp.sum((row - CENTER) ** 4.0 + (row - 1) ** 4.0)
 
 
@@ -67,12 +67,12 @@ NESTED = {
 
 @partial(compiled_fast, static_argnums=0, static_argnames="max_order")
 def orders_of(head, center, delta, *, max_order):
-    """`order_gradients`, compiled."""
+    """Call `order_gradients`, compiled."""
     return order_gradients(head, center, delta, max_order=max_order)
 
 
 def nested_orders(head, max_order):
-    """`∂/∂δ (1/k!) d^k/dt^k ℓ(c + tδ)`, by the definition."""
+    """Return `∂/∂δ (1/k!) d^k/dt^k ℓ(c + tδ)`, by the definition."""
 
     def term(delta, order):
         def along(t):

@@ -26,7 +26,7 @@ def convolve(row):
 
 @jax.custom_jvp
 def curved_surrogate(row):
-    """A ReLU whose derivative is taken from softplus, as in spiking networks."""
+    """Return the ReLU, whose derivative is taken from softplus, as in spiking networks."""
     return jnp.maximum(row, 0.0)
 
 

@@ -51,7 +51,7 @@ WEIGHTS = np.random.default_rng(1).normal(size=(3, 2))
 
 
 def two_fields(y):
-    """The gradients of `Σ w_ij y_ij³ / 6` and of half the squared length of each row's sum."""
+    """Return the gradients of `Σ w_ij y_ij³ / 6` and of half the squared length of each row's sum."""
     return jnp.stack([WEIGHTS * y**2 / 2, jnp.broadcast_to(jnp.sum(y, axis=1, keepdims=True), y.shape)])
 
 

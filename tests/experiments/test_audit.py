@@ -82,14 +82,14 @@ def test_a_figure_says_once_which_dots_are_hollow_if_there_are_any(survival, hol
 
 
 def figures_of(rows, *, epochs=0, variables=None):
-    """The figures of rows that hold part and survival."""
+    """Return the figures of rows that hold part and survival."""
     config = {"model": "m:N", "model_options": "{}", "rows": 6, "seed": 0, "statistics": "held", "probes": None}
     table = [{"epoch": epochs, "layer": "norm", "term": "gradient", **row} for row in rows]
     return figures({"table": table, "data": "d", "training_data": "d"}, {**config, "variables": variables})
 
 
 def drawn_figures(config, results):
-    """The figures, drawn from what a record keeps."""
+    """Return the figures, drawn from what a record keeps."""
     plain = json.loads(json.dumps((results, dataclasses.asdict(config)), default=str))
     return figures(*plain)
 
@@ -121,7 +121,7 @@ ONE_LAYER = {"rows": 6, "epochs": 0, "layers": ("norm",)}
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory):
-    """An untrained model, audited at one normalizer without probes."""
+    """Audit an untrained model at one normalizer without probes."""
     folder = tmp_path_factory.mktemp("own")
     write_own_files(folder)
     with pytest.MonkeyPatch.context() as patch:

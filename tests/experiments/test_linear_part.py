@@ -15,7 +15,7 @@ ROWS, FEATURES = 6, 4
 
 @pytest.fixture(scope="module")
 def matrix() -> jax.Array:
-    """A symmetric matrix without a diagonal."""
+    """Return a symmetric matrix without a diagonal."""
     drawn = np.random.default_rng(0).normal(size=(FEATURES, FEATURES))
     return jnp.asarray(drawn + drawn.T - 2 * np.diag(np.diag(drawn)))
 
@@ -37,7 +37,7 @@ def test_the_norms_are_those_of_the_loss_written_out_feature_by_feature(name, ma
 
     @jax.jit
     def written_out(x, d):
-        """The norms of what arrives of Ŷ_linear and of Ŷ_none at feature d, and those that they would have whole."""
+        """Return the norms of what arrives of Ŷ_linear and Ŷ_none at feature d, and those they would have whole."""
         y, scale = standardized(x)
         linear = jnp.outer(y[:, d], y[:, d]) @ y / (y[:, d] @ y[:, d])
         arriving = [jax.grad(loss)(x, constant, d)[:, d] for constant in (linear, y - linear)]

@@ -20,7 +20,7 @@ MODEL = SplitHead(2, norm=batch_norm())
 
 @pytest.fixture(scope="module")
 def params() -> Any:
-    """Drawn at random, so that no kink of a ReLU lies at the expansion point."""
+    """Draw parameters at random, so that no kink of a ReLU lies at the expansion point."""
     generator = np.random.default_rng(1)
     shapes: Any = jax.eval_shape(MODEL.init, jax.random.key(0), jnp.ones((2, 20)))["params"]
     drawn = jax.tree.map(lambda leaf: jnp.asarray(0.3 * generator.normal(size=leaf.shape)), shapes)

@@ -23,7 +23,7 @@ FOUND = [
 
 @pytest.fixture
 def experiments(stand_in, monkeypatch):
-    """Three stand-ins for the experiments: one finds something, one is refused, one fails its check."""
+    """Put three stand-ins in the experiments' place: one finds something, one is refused, one fails its check."""
     stand_in("finds", claims=FOUND)
     stand_in("refused", "import sys; sys.exit('error: no such images')")
     stand_in("fails", failures=["the loss is 3"])

@@ -116,7 +116,7 @@ def flax_network():
 
 @partial(jax.jit, static_argnums=(0, 1))
 def two_passes(name, axes, variables, x, labels):
-    """The shares at one normalizer by its parts: a pass for what it returns, and one for the gradient there."""
+    """Return the shares at one normalizer by its parts: a pass for what it returns, and one for the gradient there."""
     returned = []
 
     def loss(shift):

@@ -37,7 +37,7 @@ def test_features_that_are_all_the_same_are_put_at_one_place():
 
 
 class Convolutional(nn.Module):
-    """Ends in so many convolutions."""
+    """A network that ends in so many convolutions."""
 
     convolutions: int
 

@@ -42,7 +42,7 @@ def run_with_layers(model, variables, x, mode):
 
 
 def drawn(shapes, dtype):
-    """Random variables; variances and scales are positive, and kernels keep the size of what they multiply."""
+    """Draw variables; variances and scales are positive, and kernels keep the size of what they multiply."""
     generator = np.random.default_rng(1)
 
     def draw(path, leaf):

@@ -41,7 +41,7 @@ def drawn(name) -> tuple[jax.Array, jax.Array, Any]:
 
 
 def direct_sum(x, kernel, *, strides, padding):
-    """The definition, entry by entry."""
+    """Sum by the definition, entry by entry."""
     size = len(kernel)
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     height, width = ((extent - size) // strides + 1 for extent in x.shape[1:3])

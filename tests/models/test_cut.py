@@ -39,7 +39,7 @@ class Twice(nn.Module):
 
 
 def drawn(model, shape):
-    """A batch, all parameters and statistics at random (their initialization would take long to compile), and keys."""
+    """Draw a batch, all parameters and statistics (their initialization would take long to compile), and make keys."""
     generator = np.random.default_rng(0)
     keys = {name: jax.random.key(number) for number, name in enumerate(("params", "dropout", "noise"))}
     x = jax.device_put(generator.normal(size=shape))
@@ -70,7 +70,7 @@ def test_the_parts_put_together_are_the_network_and_its_gradient(name):
 
 
 def output_and_gradient(network, x):
-    """The output and the gradient of the sum of its sines, compiled: eagerly, each convolution would be by itself."""
+    """Return output and gradient of the sum of its sines, compiled: eagerly, each convolution would be by itself."""
 
     def loss(x):
         output = network(x)
@@ -81,7 +81,7 @@ def output_and_gradient(network, x):
 
 
 def cut_output(model, variables, x, rngs):
-    """What leaves the last normalizer, as flax captures it."""
+    """Return what leaves the last normalizer, as flax captures it."""
     apply: Any = model.apply
     is_norm = lambda module, _: isinstance(module, Normalization)  # noqa: E731
     _, state = apply(

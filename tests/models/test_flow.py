@@ -41,7 +41,7 @@ def drawn(*shape, low=0.0, high=1.0):
 
 
 def drawn_variables(init, *args, **options):
-    """Variables of a module in float64 that make no scale and no shift trivial; only their shapes come from `init`."""
+    """Draw a module's variables in float64 that make no scale and no shift trivial; only shapes come from `init`."""
     generator = np.random.default_rng(1)
 
     def draw(path, leaf):
@@ -54,7 +54,7 @@ def drawn_variables(init, *args, **options):
 
 @pytest.fixture(scope="module", params=FLOWS)
 def flow(request):
-    """A flow's `encode` with variables that are not the initial ones, images, and what it makes of them and back."""
+    """Return a flow's `encode` with variables that are not initial ones, images, and what it makes of them and back."""
     model = FLOWS[request.param]
     images = drawn(3, 4, 8, model.channels)
     variables = drawn_variables(model.init, images)

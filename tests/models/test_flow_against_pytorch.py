@@ -16,7 +16,7 @@ BLOCKS = 2
 
 
 def entry(tree, index):
-    """One of the modules whose parameters are stacked."""
+    """Return one of the modules whose parameters are stacked."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 

@@ -15,7 +15,7 @@ every = pytest.mark.parametrize("name", NORMALIZERS)
 
 
 def initialized(norm, x) -> tuple[Any, dict[str, Any]]:
-    """The module and its variables with other numbers than the initial ones."""
+    """Return the module and its variables with other numbers than the initial ones."""
     module: Any = Normalization(norm)
     variables = module.init({"params": KEY, "noise": KEY}, x)
     return module, {collection: drawn_like(state) for collection, state in variables.items()}

@@ -77,13 +77,13 @@ KEY = jax.random.key(7, impl="unsafe_rbg")  # Compiles in a fraction of the time
 
 
 def features(shape: tuple[int, ...] = MAPS, *, seed: int = 0, dtype=jnp.float64) -> Array:
-    """Features with another mean and deviation on each entry of the last axis."""
+    """Draw features with another mean and deviation on each entry of the last axis."""
     drawn, last = np.random.default_rng(seed).normal(size=shape), np.arange(shape[-1])
     return jnp.asarray((1 + 0.5 * last) * drawn + last - 1.3, dtype)
 
 
 def drawn_like(state: dict[str, Array], *, seed: int = 1) -> dict[str, Array]:
-    """Positive random numbers in place of a normalizer's parameters or statistics."""
+    """Draw positive numbers in place of a normalizer's parameters or statistics."""
     generator = np.random.default_rng(seed)
     return {
         name: jnp.asarray(generator.uniform(0.5, 2.0, vector.shape), vector.dtype) for name, vector in state.items()
@@ -91,16 +91,16 @@ def drawn_like(state: dict[str, Array], *, seed: int = 1) -> dict[str, Array]:
 
 
 def outputs(normalizer: Normalizer, x: ArrayLike, **options) -> Array:
-    """The outputs from initial parameters and statistics; noise from `KEY`."""
+    """Return the outputs from initial parameters and statistics; noise from `KEY`."""
     return normalizer.apply(*normalizer.init(x), x, key=KEY, **options)[0]
 
 
 @partial(jax.jit, static_argnums=0, static_argnames="mode")
 def compiled(normalizer: Normalizer, params, stats, x: Array, *, mode="batch"):
-    """`normalizer.apply`, compiled."""
+    """Call `normalizer.apply`, compiled."""
     return normalizer.apply(params, stats, x, mode=mode, key=KEY)
 
 
 def flax_outputs(module: nn.Module, params: dict[str, Array], x: Array) -> Array:
-    """The outputs of flax's own module without statistics."""
+    """Return the outputs of flax's own module without statistics."""
     return cast(Array, jax.jit(module.apply)({"params": params}, x))

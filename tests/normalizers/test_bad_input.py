@@ -27,7 +27,7 @@ over_batch = pytest.mark.parametrize("name", OVER_BATCH)
 
 
 def refused_everywhere(normalizer, x, message, error: type[Exception] = ValueError):
-    """Asserts that `check`, `init` and `apply` raise in both modes."""
+    """Assert that `check`, `init` and `apply` raise in both modes."""
     state = normalizer.init(features())
     for call in (
         lambda: normalizer.check(x),
@@ -40,7 +40,7 @@ def refused_everywhere(normalizer, x, message, error: type[Exception] = ValueErr
 
 
 def refused_as_batch(normalizer, x, message):
-    """Asserts that `check` and `apply` raise in batch mode."""
+    """Assert that `check` and `apply` raise in batch mode."""
     state = normalizer.init(features(x.shape))
     with pytest.raises(ValueError, match=message):
         normalizer.check(x)

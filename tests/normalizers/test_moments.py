@@ -28,7 +28,7 @@ def flax_default(x):
 
 @partial(jax.jit, static_argnums=0)
 def directional_derivatives(function, x, direction):
-    """The first to fourth derivative of `t ↦ function(x + t · direction)` at 0."""
+    """Return the first to fourth derivative of `t ↦ function(x + t · direction)` at 0."""
     along, found = (lambda t: function(x + t * direction)), []
     for _ in range(4):
         along = partial(lambda inner, t: jax.jvp(inner, (t,), (jnp.ones_like(t),))[1], along)

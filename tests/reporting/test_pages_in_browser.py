@@ -26,7 +26,7 @@ def record(table: list, **config) -> Record:
 
 
 def seen(page: Path, html: str, script: str, width: int = 900) -> dict:
-    """What a script returns on a page, in a browser that reports no error."""
+    """Return what a script returns on a page, in a browser that reports no error."""
     page.write_text(f"{html}<script>document.body.append(JSON.stringify((() => {{{script}}})()))</script>")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
     place = [f"--window-size={width},900", f"--user-data-dir={page.parent / 'profile'}", str(page)]

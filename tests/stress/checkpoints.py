@@ -16,7 +16,7 @@ def state_after(epoch: int) -> TrainState:
 
 
 def history_after(epoch: int) -> list[dict]:
-    """Of the first three epochs the first is the best."""
+    """Return a history whose first epoch is the best of the first three."""
     return [{"epoch": number, "test_accuracy": 1 / number} for number in range(1, epoch + 1)]
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.fixture(autouse=True)
 def collected():
-    """Orbax leaves tasks behind where one of them fails: let them complain here, where nobody listens."""
+    """Have the tasks that orbax leaves behind, where one of them fails, complain here, where nobody listens."""
     yield
     gc.collect()
 

@@ -42,7 +42,7 @@ def full_disk() -> OSError:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """The folder for temporary files."""
+    """Move the folder for temporary files, and return it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "elsewhere"))
     (tmp_path / "elsewhere").mkdir()
     return tmp_path / "elsewhere"

@@ -13,7 +13,7 @@ from experiments.common.pipes import while_somebody_reads
 
 @contextmanager
 def closed_pipe() -> Iterator[None]:
-    """A standard output that nobody reads."""
+    """Print to a standard output that nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as stream, redirect_stdout(stream):

@@ -24,7 +24,7 @@ SAMPLES = 100_000
 
 @partial(jax.jit, static_argnums=0)
 def drawn_and_tails(kind, seed):
-    """Samples at every distance, and how many of them go that far in closed form."""
+    """Draw samples at every distance, and say in closed form how many of them go that far."""
     draw = partial(NOISES[kind].sample, jax.random.key(seed), (SAMPLES,))
     return jax.vmap(draw)(DISTANCES), NOISES[kind].tail(DISTANCES)
 

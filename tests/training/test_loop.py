@@ -110,7 +110,7 @@ def test_normalizers_with_demands_on_the_batch_can_be_trained(norm):
 
 def test_another_score_has_its_own_name_and_chooses_the_best_epoch(tmp_path):
     def ignorance(logits, labels):
-        """The probability of all other classes: highest for the epoch that is trained least."""
+        """Return the probability of all other classes: highest for the epoch that is trained least."""
         return -jnp.exp(-optax.softmax_cross_entropy_with_integer_labels(logits, labels))
 
     recipe = Recipe(MLP((8,)), optax.adam(1e-2), score=ignorance)

@@ -40,26 +40,26 @@ def survival_bars(
     floor: float = ROUNDING,
     value_label: str = "survival, ‖S Jᵀ G‖ / ‖G‖",
 ) -> Figure:
-    """Draws the survival, or another share, of each term: a group of bars for a term and part, a bar for a normalizer.
+    """Draw the survival, or another share, of each term: a group of bars for a term and part, a bar for a normalizer.
 
-    A survival of at most ``floor`` is zero to rounding: it becomes a diamond on the axis's floor, labelled as
-    such. One too small for its axis to show is a triangle there. A missing survival is marked ``n/a`` and its
-    ``reason`` stands below the figure.
+    A survival of at most `floor` is zero to rounding: it becomes a diamond on the axis's floor, labelled as
+    such. One too small for its axis to show is a triangle there. A missing survival is marked `n/a` and its
+    `reason` stands below the figure.
 
     Args:
-        rows: Rows with ``term``, ``survival`` and optionally ``part`` and ``reason``.
-        title: The statement or question of the figure.
-        caption: The line below it: number of rows, seeds, dtype, data set.
-        by: The key that tells the bars of a group apart.
-        panels: The key that tells the panels apart, such as ``batch``; one panel if None.
-        spread: The key of the survival's spread, drawn as a whisker: a number, or how far it reaches below and above;
+        rows: rows with `term`, `survival` and optionally `part` and `reason`.
+        title: the statement or question of the figure.
+        caption: the line below it: number of rows, seeds, dtype, data set.
+        by: the key that tells the bars of a group apart.
+        panels: the key that tells the panels apart, such as `batch`; one panel if None.
+        spread: the key of the survival's spread, drawn as a whisker: a number, or how far it reaches below and above;
             none if None.
-        log: Whether the axis is logarithmic.
-        floor: What counts as zero; also the lower end of a logarithmic axis.
-        value_label: What the axis measures.
+        log: whether the axis is logarithmic.
+        floor: what counts as zero; also the lower end of a logarithmic axis.
+        value_label: what the axis measures.
 
     Raises:
-        ValueError: If there are no rows, or two rows belong to the same bar.
+        ValueError: there are no rows, or two rows belong to the same bar.
     """
     if not rows:
         raise ValueError("survival_bars needs at least one row")
@@ -103,7 +103,7 @@ def _indexed(rows: Sequence[Row], by: str, panels: str | None) -> dict[tuple[Any
 
 
 def _whisker(row: Row, spread: str | None) -> tuple[float, float]:
-    """Returns how far a row's whisker reaches below and above its bar's height."""
+    """Return how far a row's whisker reaches below and above its bar's height."""
     value = (row[spread] if spread else None) or 0.0
     return value if isinstance(value, tuple) else (value, value)
 
@@ -129,7 +129,7 @@ def _bar_series(
     width: float,
     floor: float,
 ) -> None:
-    """Draws one series: its bars with their values, what has no height as marks on the floor, its gaps as n/a."""
+    """Draw one series: its bars with their values, what has no height as marks on the floor, its gaps as n/a."""
     color, (bottom, top) = COLORS[index % len(COLORS)], axis.get_ylim()
     heights = [bottom if value is None or value <= floor else value for value in values]
     axis.bar(
@@ -176,7 +176,7 @@ def _bar_series(
 
 
 def _label_groups(axis: Axes, centers: np.ndarray, groups: Sequence[tuple[str, str | None]]) -> None:
-    """Labels the parts, if there are several, below the bars, and each term once below its parts."""
+    """Label the parts, if there are several, below the bars, and each term once below its parts."""
     if len({part for _, part in groups}) == 1:
         axis.set_xticks(centers, [term for term, _ in groups])
         axis.tick_params(axis="x", length=0)

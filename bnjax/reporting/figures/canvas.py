@@ -44,7 +44,7 @@ class Drawing(Figure):
 
 
 def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
-    """Writes each figure to a directory, as ``<name>.png`` (150 dpi) and ``<name>.svg``, each whole or not at all.
+    """Write each figure to a directory, as `<name>.png` (150 dpi) and `<name>.svg`, each whole or not at all.
 
     The same figure gives the same bytes: no date is written. Both files have one layout, which is fixed by the first.
 
@@ -71,7 +71,7 @@ def framed(
     *,
     rows: Sequence[Row] = (),
 ) -> tuple[Figure, Any]:
-    """Returns a figure of some rows with its title and caption, and its axes as a flat array."""
+    """Return a figure of some rows with its title and caption, and its axes as a flat array."""
     figure = Drawing(figsize=size, layout="constrained")
     figure.rows = rows
     characters = size[0] * 15
@@ -82,27 +82,27 @@ def framed(
 
 
 def rows_of(figure: Figure) -> Sequence[Row]:
-    """Returns the rows that a figure was drawn from; none where it was drawn from matrices or images."""
+    """Return the rows that a figure was drawn from; none where it was drawn from matrices or images."""
     return figure.rows if isinstance(figure, Drawing) else ()
 
 
 def legend(axis: Axes, title: str = "", handles: Sequence[Artist] | None = None) -> None:
-    """Puts the legend to the right of the axes, below the figure's title, under the name of what it tells apart."""
+    """Put the legend to the right of the axes, below the figure's title, under the name of what it tells apart."""
     # A part of the axes, for which the layout makes room; a legend of the figure may stand on the figure's title.
     axis.legend(title=title, loc="upper left", bbox_to_anchor=(1, 1), alignment="left", handles=handles)
 
 
 def distinct(rows: Sequence[Row], key: str) -> list[Any]:
-    """Returns the values of a key, in the order of first appearance."""
+    """Return the values of a key, in the order of first appearance."""
     return list(dict.fromkeys(row[key] for row in rows))
 
 
 def with_reasons(caption: str, rows: Sequence[Row], key: str) -> str:
-    """Returns the caption, followed by the reasons of the rows in which ``key`` is None."""
+    """Return the caption, followed by the reasons of the rows in which `key` is None."""
     reasons = dict.fromkeys(row.get("reason") or "no such term" for row in rows if row[key] is None)
     return f"{caption.rstrip(' .')}. n/a: {'; '.join(reasons)}." if reasons else caption
 
 
 def power(number: float) -> str:
-    """Returns a floor as a label, such as 1e-12."""
+    """Return a floor as a label, such as 1e-12."""
     return f"{number:.0e}".replace("e-0", "e-")

@@ -43,29 +43,29 @@ def lines(
     log_y: bool = False,
     floor: float | None = None,
 ) -> Figure:
-    """Draws one quantity against another, a line for each series, with bands of ± ``spread``.
+    """Draw one quantity against another, a line for each series, with bands of ± `spread`.
 
-    Rows whose ``y`` is None leave a gap in their line, and their ``reason`` stands below the figure.
+    Rows whose `y` is None leave a gap in their line, and their `reason` stands below the figure.
 
     Args:
-        rows: Rows with the keys below.
-        x: The key of the horizontal axis.
-        y: The key of the vertical axis.
-        title: The statement or question of the figure.
-        caption: The line below it.
-        series: The key that tells the lines apart; one line if None.
-        panels: The key that tells the panels apart, which stand side by side on the same axes; one panel if None.
-        spread: The key of the half-width of the band around a line, such as a standard deviation.
-        reference: The key of what ``y`` is compared with, drawn beside each line, dashed and without a marker.
-        x_label: What the horizontal axis shows, with its unit; the key if None. An only value is its only tick.
-        y_label: What the vertical axis shows, with its unit; the key if None.
-        log_x: Whether the horizontal axis is logarithmic; if a value is 0, from 1 on only, with a tick at every value.
-        log_y: Whether the vertical axis is logarithmic.
-        floor: What counts as zero to rounding: values of at most ``floor`` are drawn hollow at the floor.
+        rows: rows with the keys below.
+        x: the key of the horizontal axis.
+        y: the key of the vertical axis.
+        title: the statement or question of the figure.
+        caption: the line below it.
+        series: the key that tells the lines apart; one line if None.
+        panels: the key that tells the panels apart, which stand side by side on the same axes; one panel if None.
+        spread: the key of the half-width of the band around a line, such as a standard deviation.
+        reference: the key of what `y` is compared with, drawn beside each line, dashed and without a marker.
+        x_label: what the horizontal axis shows, with its unit; the key if None. An only value is its only tick.
+        y_label: what the vertical axis shows, with its unit; the key if None.
+        log_x: whether the horizontal axis is logarithmic; if a value is 0, from 1 on only, with a tick at every value.
+        log_y: whether the vertical axis is logarithmic.
+        floor: what counts as zero to rounding: values of at most `floor` are drawn hollow at the floor.
 
     Raises:
-        ValueError: If there are no rows, or a logarithmic axis would have to show a number that is negative, or
-            one of ``y`` that is 0.
+        ValueError: there are no rows, or a logarithmic axis would have to show a number that is negative, or
+            one of `y` that is 0.
     """
     if not rows:
         raise ValueError("lines needs at least one row")
@@ -133,7 +133,7 @@ def _line(
     floor: float | None,
     thickness: float,
 ) -> None:
-    """Draws one series, its values at the floor hollow, and the band around it."""
+    """Draw one series, its values at the floor hollow, and the band around it."""
     lowest = -math.inf if floor is None else floor
     places, every = np.array([row[x] for row in rows], dtype=float), max(1, len(rows) // 15)
     values = np.array([math.nan if row[y] is None else row[y] for row in rows], dtype=float)

@@ -23,22 +23,22 @@ def heat_maps(
     axis_label: str = "index of row · feature",
     unit: str = "second derivative",
 ) -> Figure:
-    """Draws matrices side by side, such as a Hessian at a normalizer's output and before the normalizer.
+    """Draw matrices side by side, such as a Hessian at a normalizer's output and before the normalizer.
 
     The maps of one line share their limits, symmetric around zero, and one colour bar, so that colours compare across
     them. Each map's title states its Frobenius norm.
 
     Args:
-        matrices: The matrices by the titles of their maps, line by line.
-        title: The statement or question of the figure.
-        caption: The line below it.
-        columns: How many maps stand in a line.
-        block: If given, thin lines separate blocks of so many indices, such as the features of one row.
-        axis_label: What the indices count.
-        unit: What the colours measure, with its unit.
+        matrices: the matrices by the titles of their maps, line by line.
+        title: the statement or question of the figure.
+        caption: the line below it.
+        columns: how many maps stand in a line.
+        block: of so many indices, such as the features of one row, are blocks that thin lines separate; none if None.
+        axis_label: what the indices count.
+        unit: what the colours measure, with its unit.
 
     Raises:
-        ValueError: If there are no matrices, or one has another rank than 2 or is not finite.
+        ValueError: there are no matrices, or one has another rank than 2 or is not finite.
     """
     maps = {name: np.asarray(matrix, dtype=float) for name, matrix in matrices.items()}
     if not maps:

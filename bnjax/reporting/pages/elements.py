@@ -20,8 +20,8 @@ class Link:
     """A cell that leads somewhere: to a paper, or to a file beside the page.
 
     Attributes:
-        text: What the cell shows.
-        address: Where it leads, a URL or a path relative to the page.
+        text: what the cell shows.
+        address: where it leads, a URL or a path relative to the page.
     """
 
     text: str
@@ -41,9 +41,9 @@ class Table:
     """Flat rows under a name; the page shows the first `ROWS_SHOWN` and sorts them by any column.
 
     Attributes:
-        name: The table's name, as in the record.
-        rows: Its rows. A cell is a value as a record holds it, or a `Link`.
-        file: The address of the CSV file with all rows, relative to the page; None if the page is to carry it.
+        name: the table's name, as in the record.
+        rows: its rows. A cell is a value as a record holds it, or a `Link`.
+        file: the address of the CSV file with all rows, relative to the page; None if the page is to carry it.
     """
 
     name: str
@@ -78,10 +78,10 @@ class Picture:
     """A figure on a page.
 
     Attributes:
-        name: The name of its file, without the suffix.
-        title: What it shows, for those who do not see it.
-        svg: The text of the SVG file.
-        rows: The numbers from which it is drawn; none where they are no rows.
+        name: the name of its file, without the suffix.
+        title: what it shows, for those who do not see it.
+        svg: the text of the SVG file.
+        rows: the numbers from which it is drawn; none where they are no rows.
     """
 
     name: str
@@ -100,10 +100,10 @@ class Section:
     """A part of a page under its own heading.
 
     Attributes:
-        title: The heading.
-        text: What is said under it, before the tables.
-        tables: Its tables.
-        pictures: Its pictures.
+        title: the heading.
+        text: what is said under it, before the tables.
+        tables: its tables.
+        pictures: its pictures.
     """
 
     title: str

@@ -12,12 +12,12 @@ from bnjax.reporting.tables import format_value
 
 
 def page(title: str, introduction: str, sections: Sequence[Section]) -> str:
-    """Returns a page of tables and pictures as HTML.
+    """Return a page of tables and pictures as HTML.
 
     Args:
-        title: Its heading.
-        introduction: A paragraph below the heading.
-        sections: Its parts, in order; each has a heading, text, tables and pictures.
+        title: its heading.
+        introduction: a paragraph below the heading.
+        sections: its parts, in order; each has a heading, text, tables and pictures.
 
     Example:
         >>> from bnjax.reporting.pages import Link, Table
@@ -30,7 +30,7 @@ def page(title: str, introduction: str, sections: Sequence[Section]) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Returns a template of this package, filled in; text is escaped."""
+    """Return a template of this package, filled in; text is escaped."""
     return _environment().get_template(template).render(**values)
 
 
@@ -54,5 +54,5 @@ def _is_a(value: Any, *, kind: type) -> bool:
 
 
 def _words(name: str) -> str:
-    """Returns a name of the record as words."""
+    """Return a name of the record as words."""
     return name.replace("_", " ")

@@ -13,12 +13,12 @@ _ARXIV = re.compile(r"arXiv (\d{4}\.\d{5})")
 
 
 def run_page(record: Record, question: str, pictures: Sequence[Picture] = ()) -> str:
-    """Returns the page of a run as HTML, to stand beside its ``result.json`` and its ``.csv`` files.
+    """Return the page of a run as HTML, to stand beside its `result.json` and its `.csv` files.
 
     Args:
-        record: The record.
-        question: Which question the experiment answers.
-        pictures: Its figures.
+        record: the record.
+        question: which question the experiment answers.
+        pictures: its figures.
     """
     tables = {name: Table(name, rows, f"{name}.csv") for name, rows in tables_of(record.results).items()}
     claims = tables.pop("claims", None)
@@ -41,7 +41,7 @@ def run_page(record: Record, question: str, pictures: Sequence[Picture] = ()) ->
 
 
 def entries(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested settings as flat ones, a list as its values side by side.
+    """Return nested settings as flat ones, a list as its values side by side.
 
     Example:
         >>> entries({"versions": {"jax": "0.10"}, "rates": [0.1, 0.2]})
@@ -57,7 +57,7 @@ def entries(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def time_of(started: str) -> str:
-    """Returns a time of a record as it reads best.
+    """Return a time of a record as it reads best.
 
     Example:
         >>> time_of("2026-11-23T00:39:26+00:00")
@@ -67,7 +67,7 @@ def time_of(started: str) -> str:
 
 
 def _facts(record: Record) -> list[str]:
-    """Returns when it ran, for how long, by default in which precision and on what, as far as the record says."""
+    """Return when it ran, for how long, by default in which precision and on what, as far as the record says."""
     origin = record.provenance
     facts = {
         "started": time_of,
@@ -81,7 +81,7 @@ def _facts(record: Record) -> list[str]:
 
 
 def _claim(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row of claims with its verdict first and its paper as a link."""
+    """Return a row of claims with its verdict first and its paper as a link."""
     found = _ARXIV.fullmatch(str(row.get("paper")))
     paper = {"paper": Link(found[0], f"https://arxiv.org/abs/{found[1]}")} if found else {}
     return {"verdict": row.get("verdict", ""), **row, **paper}

@@ -16,12 +16,12 @@ class Run:
     """A finished run, as the list of runs needs it.
 
     Attributes:
-        record: Its record.
-        folder: The address of its folder, relative to the page and quoted; empty for the folder of the page itself.
-        page: The name of its page in that folder; None if there is none.
-        question: Which question its experiment answers.
-        changed: Its settings other than the experiment's own.
-        figures: The names of the figures, each an SVG file in its folder.
+        record: its record.
+        folder: the address of its folder, relative to the page and quoted; empty for the folder of the page itself.
+        page: the name of its page in that folder; None if there is none.
+        question: which question its experiment answers.
+        changed: its settings other than the experiment's own.
+        figures: the names of the figures, each an SVG file in its folder.
     """
 
     record: Record
@@ -33,12 +33,12 @@ class Run:
 
 
 def runs_page(title: str, runs: Sequence[Run], damaged: Sequence[Row] = ()) -> str:
-    """Returns the page of several runs as HTML; it shows their figures from their folders.
+    """Return the page of several runs as HTML; it shows their figures from their folders.
 
     Args:
-        title: Its heading.
-        runs: The runs, in the order in which they are listed.
-        damaged: A row for each record that could not be read.
+        title: its heading.
+        runs: the runs, in the order in which they are listed.
+        damaged: a row for each record that could not be read.
     """
     return render(
         "runs.html",
@@ -68,7 +68,7 @@ def _time(run: Run) -> str:
 
 
 def _found(results: Mapping[str, Any]) -> str:
-    """Returns how many claims have which verdict, and how many checks failed.
+    """Return how many claims have which verdict, and how many checks failed.
 
     Example:
         >>> _found({"claims": [{"verdict": "partly"}, {"verdict": "partly"}], "failures": ["loss"]})
@@ -85,7 +85,7 @@ def _found(results: Mapping[str, Any]) -> str:
 
 
 def _data(run: Run) -> dict[str, Any]:
-    """Returns what two runs are compared by; tables as far as pages show them, numbers to six digits."""
+    """Return what two runs are compared by; tables as far as pages show them, numbers to six digits."""
     name = run.record.experiment.rpartition(".")[2]
     provenance = {key: value for key, value in run.record.provenance.items() if key != "seed"}
     return {

@@ -11,18 +11,18 @@ _REFERENCE = re.compile(r"url\(#([^)]*)\)")
 
 
 def inline_svg(text: str, *, prefix: str, title: str) -> Markup:
-    """Returns an SVG file as an element of a page.
+    """Return an SVG file as an element of a page.
 
-    Every ``id``, and every reference to one, begins with the prefix, so that several figures on a page do not take
+    Every `id`, and every reference to one, begins with the prefix, so that several figures on a page do not take
     each other's clip paths. Metadata and style sheets, which would hold for the whole page, are left out.
 
     Args:
-        text: The text of the file.
-        prefix: What no other figure of the page has, such as the figure's name.
-        title: What the figure shows, for those who do not see it.
+        text: the text of the file.
+        prefix: what no other figure of the page has, such as the figure's name.
+        title: what the figure shows, for those who do not see it.
 
     Raises:
-        ValueError: If the text is no SVG.
+        ValueError: the text is no SVG.
 
     Example:
         >>> inline_svg('<svg xmlns="http://www.w3.org/2000/svg"><g id="a"/></svg>', prefix="f", title="A group")
@@ -46,7 +46,7 @@ def inline_svg(text: str, *, prefix: str, title: str) -> Markup:
 
 
 def _own(name: str, value: str, prefix: str) -> str:
-    """Returns an attribute's value with the identifiers in it made the figure's own."""
+    """Return an attribute's value with the identifiers in it made the figure's own."""
     if name == "id":
         return f"{prefix}-{value}"
     if value.startswith("#") and name.endswith("href"):

@@ -164,7 +164,7 @@ def test_the_linear_part_is_blocked_if_nothing_of_it_arrives(normalizer, ratio, 
 
 
 def accuracies(batch_norm: list[float], layer_norm: list[float]) -> dict[str, Any]:
-    """Each network has 0.9, from another seed a little less, after batches of random rows."""
+    """Return results where each network has 0.9, from another seed a little less, after batches of random rows."""
     on_one_class = {"batch_norm": batch_norm, "layer_norm": layer_norm, "none": [0.88, 0.89, 0.87]}
     runs = [
         {"normalizer": name, "batches": kind, "test_accuracy": accuracy, "neighbour_accuracy": accuracy}
@@ -196,7 +196,7 @@ def test_without_seeds_or_normalizers_to_compare_classification_says_nothing(con
 
 
 def gradients(batch_norm: float, *, last: float = 10.0) -> dict[str, Any]:
-    """On rows of one class the first layer's gradient is 8 times as large but for batch normalization."""
+    """Return gradients, on rows of one class 8 times as large at the first layer but for batch normalization."""
     first = {"batch_norm": batch_norm, "none": 8.0, "layer_norm": 8.0}
     return {
         "table": [
@@ -258,7 +258,7 @@ def test_blocking_over_training_holds_at_every_time(shared, diagonal, seeds, exp
 
 
 def by_layer(survival: float, *last: float) -> dict[str, Any]:
-    """At the first normalizer all batches are alike; at the last one single-class ones have these shares, by seed."""
+    """Return shares: at the first normalizer all batches alike; at the last single-class ones have these, by seed."""
     measured = {(1, RANDOM): (0.1, 0.11, 0.12), (1, ONE_CLASS): (0.11, 0.1, 0.12)}
     measured |= {(2, RANDOM): (0.1, 0.11, 0.12), (2, ONE_CLASS): last}
     keys = {"epsilon": 1e-5, "dtype": "float32", "part": "yhat", "survival": survival}

@@ -10,7 +10,7 @@ CONFIG = {"cases": 5, "shapes": 5}
 
 
 def statements(*rows: tuple[str, str, float]) -> dict[str, Any]:
-    """Each row is a statement's number, its form, and the share of cases that violate it."""
+    """Return results of rows: a statement's number, its form, and the share of cases that violate it."""
     return {
         "table": [
             {"theorem": name, "form": form, "dtype": "float64", "violated_share": violated, "worst_error": violated}

@@ -38,7 +38,7 @@ TABLES = {
 
 
 def choices(annotation: Any) -> set[str]:
-    """The names in a type, such as tuple[Literal["a", "b"], ...] or Literal["a", "b"] | None."""
+    """Return the names in a type, such as tuple[Literal["a", "b"], ...] or Literal["a", "b"] | None."""
     return (
         {annotation}
         if isinstance(annotation, str)
@@ -48,7 +48,7 @@ def choices(annotation: Any) -> set[str]:
 
 @pytest.fixture
 def white(monkeypatch):
-    """A set of white images, entered in the table."""
+    """Enter a set of white images in the table."""
 
     def read(*, train: bool, data_dir: Path | None) -> LabelledImages:
         images = np.ones((8 if train else 4, 2, 2, 1), np.float32)
