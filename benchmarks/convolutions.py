@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.agreement import largest_difference
 from benchmarks.turns import MEASURED, NO_TORCH, TORCH, TimingOptions, in_turns, ratios
 from bnjax.models.convolution import fastest_form
 from bnjax.models.convolution_forms import Form, band, native, output_shape, patches, winograd
@@ -155,7 +156,7 @@ def _timed(config: Config, shape: Shape) -> list[dict[str, Any]]:
                 "ours_s": statistics.median(seconds[name]),
                 "peer": TORCH,
                 **measured,
-                "difference": _difference(outputs[name], outputs["native"]),
+                "difference": largest_difference(outputs[name], outputs["native"]),
                 "reason": "" if TORCH in calls else NO_TORCH,
             }
         )
@@ -188,14 +189,6 @@ def _pytorch(shape: Shape, *arrays: np.ndarray) -> Callable[[], Any]:
         return y.detach()
 
     return call
-
-
-def _difference(found: Any, expected: Any) -> float:
-    """Return the largest difference of an output relative to its largest entry."""
-    return max(
-        float(jnp.max(jnp.abs(one - other)) / jnp.max(jnp.abs(other)))
-        for one, other in zip(found, expected, strict=True)
-    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How fast, and in how much memory, is exact curvature beside torch.func, curvlinops and BackPACK on the same work?
+"""How fast, and in how much memory, is exact curvature beside `torch.func`, `jax.hessian`, curvlinops and BackPACK?
 
     python -m benchmarks.curvature
 
-In float32, on the same arrays and weights, with outputs compared:
+The same work in float32, on the same arrays and weights, with outputs compared:
 
 - head, diagonal: of each row's Hessian at the input of the head ReLU · Linear(D→64) · ReLU · Linear(64→10) ·
-  cross-entropy. torch.func forms each row's Hessian, curvlinops takes D columns for all rows at once, BackPACK has
-  the diagonal for the bias of the layer before (`BatchDiagHessian`);
+  cross-entropy. torch.func and jax.hessian form each row's Hessian, curvlinops takes D columns for all rows at once,
+  BackPACK has the diagonal for the bias of the layer before (`BatchDiagHessian`);
 - head, product: each row's Hessian times a vector;
 - products with the Hessian over all parameters of a network, with running statistics and in training mode, with one
   vector and with several at once;
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 
 OURS = "bnjax"
 # The peers, and the module of each.
-MODULES = {"torch.func": "torch", "curvlinops": "curvlinops", "BackPACK": "backpack"}
+MODULES = {"torch.func": "torch", "jax.hessian": "jax", "curvlinops": "curvlinops", "BackPACK": "backpack"}
 # Those that take all columns of the rows' Hessians for their diagonals.
-COLUMN_BY_COLUMN = ("torch.func", "curvlinops")
+COLUMN_BY_COLUMN = ("torch.func", "jax.hessian", "curvlinops")
 # The largest difference from a peer's result, relative to its length, in float32.
 TOLERANCE = 1e-3
 COLUMNS = ("case", "peer", "ours_s", "peer_s", *MEASURED[1:], "ours_mib", "peer_mib", "difference", "reason")
@@ -92,7 +92,7 @@ class Case(NamedTuple):
 
 def cases(config: Config) -> dict[str, Case]:
     """Return the cases by name."""
-    sizes = [(20, 8)] if config.smoke else [(84, 512), (512, 64), (4096, 32)]
+    sizes = [(20, 8)] if config.smoke else [(20, 2048), (84, 512), (512, 64), (4096, 32)]
     named = {}
     for features, rows in sizes:
         problem = Head(features, rows, 64, config.seed)
@@ -137,7 +137,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     return {
         "seconds": seconds_beside(
             results["table"],
-            title="Exact curvature, beside PyTorch's packages on the same work",
+            title="Exact curvature, beside other packages on the same work",
             caption=f"median of {config['repeats']} turns; float32; networks of width {config['width']} on "
             f"{config['rows']} random images; seed {config['seed']}",
         )

@@ -1,4 +1,4 @@
-"""What is differentiated in `benchmarks.curvature`, and how does this library do it?
+"""What is differentiated in `benchmarks.curvature`, and how do this library and plain JAX do it?
 
 Every problem is a few numbers, from which each process draws the same arrays. Results are read as numpy arrays in
 PyTorch's order and layout, so that those of all implementations compare.
@@ -165,6 +165,13 @@ def head_diagonals(problem: Head) -> Implementation:
     """Take each row's diagonal of the Hessian at the input of the head."""
     head, points, labels = _head(problem)
     of_rows = jax.jit(jax.vmap(lambda head, point, label: hessian_at(head, point, label).diagonal(), (None, 0, 0)))
+    return Implementation(lambda: jax.block_until_ready(of_rows(head, points, labels)), lambda found: [found])
+
+
+def dense_head_diagonals(problem: Head) -> Implementation:
+    """Return the same of each row's whole Hessian, as plain JAX forms it."""
+    head, points, labels = _head(problem)
+    of_rows = jax.jit(jax.vmap(lambda head, point, label: jnp.diag(jax.hessian(head)(point, label)), (None, 0, 0)))
     return Implementation(lambda: jax.block_until_ready(of_rows(head, points, labels)), lambda found: [found])
 
 

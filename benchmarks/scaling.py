@@ -28,6 +28,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 import bnjax
+from benchmarks.agreement import largest_difference
 from benchmarks.turns import in_turns
 from bnjax.devices import over_rows, replicated, row_mesh
 from bnjax.models import Normalization
@@ -104,7 +105,7 @@ def run(config: Config) -> dict[str, Any]:
 def _timed(name: str, cases: dict[int, Case], config: Config) -> list[dict[str, Any]]:
     calls = {str(count): lambda case=case: jax.block_until_ready(case.call()) for count, case in cases.items()}
     seconds, results = in_turns(calls, config.repeats)
-    found, one = {name: np.asarray(result) for name, result in results.items()}, cases[1]
+    one = cases[1]
     rows = []
     for count, case in cases.items():
         own = seconds[str(count)]
@@ -118,7 +119,7 @@ def _timed(name: str, cases: dict[int, Case], config: Config) -> list[dict[str, 
             | {"seconds": statistics.median(own), "smallest": min(own), "largest": max(own)}
             | {"speedup": statistics.median(by_turn)}
             | {"memory_mib": None if memory is None else memory / MIB, "formula_mib": formula}
-            | {"difference": float(np.max(np.abs(found[str(count)] - found["1"])) / np.max(np.abs(found["1"])))}
+            | {"difference": largest_difference([results[str(count)]], [results["1"]])}
             | {"reason": "several programs" if memory is None else ""}
         )
     return rows

@@ -57,11 +57,7 @@ class BlockingReport:
     def to_dict(self) -> dict:
         """Return the report as plain numbers: the whole loss, and the rows under `table`."""
         return {
-            "normalizer": self.normalizer,
-            "shape": list(self.total_gradient.shape),
-            "dtype": str(self.total_gradient.dtype),
-            "loss": float(self.loss),
-            "value": float(self.value),
+            **whole_loss(self.normalizer, self.total_gradient, self.loss, self.value),
             "total_survival": finite_or_none(self.total_survival),
             **({} if self.estimated_from is None else {"estimated_from": self.estimated_from}),
             "table": self.to_rows(),
@@ -86,10 +82,6 @@ class BlockingReport:
         """What the gradients get back through, for titles."""
         return self.normalizer
 
-    def _batch(self) -> str:
-        rows, *shape = self.total_gradient.shape
-        return f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}"
-
     def _caption(self) -> str:
         survival = float(self.total_survival)
         survives = f"of the whole gradient survives {survival:.3g}" if survival == survival else NOTHING_ARRIVES
@@ -98,8 +90,8 @@ class BlockingReport:
                 "; all is remainder: the expansion point may lie on the head's kinks, give another expansion_point"
             )
         return (
-            f"{self._batch()}; loss (sum) {float(self.loss):.6g}, of which {float(self.value):.6g} at the "
-            f"expansion point; {survives}{self._estimate()}"
+            f"{batch_line(self.total_gradient)}; loss (sum) {float(self.loss):.6g}, of which "
+            f"{float(self.value):.6g} at the expansion point; {survives}{self._estimate()}"
         )
 
     def _mark(self, term: str) -> dict[str, bool]:
@@ -132,8 +124,25 @@ class BlockingReport:
             by="part of the term",
             title=f"What gets back through {self.place}",
             spread="spread",
-            caption=self._batch() + (f"; {NOTHING_ARRIVES}" if has_none else "") + self._estimate(),
+            caption=batch_line(self.total_gradient) + (f"; {NOTHING_ARRIVES}" if has_none else "") + self._estimate(),
         )
+
+
+def whole_loss(normalizer: str, total_gradient: Array, loss: Array, value: Array) -> dict:
+    """Return what every report has of the whole loss, as plain numbers."""
+    return {
+        "normalizer": normalizer,
+        "shape": list(total_gradient.shape),
+        "dtype": str(total_gradient.dtype),
+        "loss": float(loss),
+        "value": float(value),
+    }
+
+
+def batch_line(x: Float[Array, "n ..."]) -> str:
+    """Return the rows of a batch, their shape and dtype, for captions."""
+    rows, *shape = x.shape
+    return f"n = {rows} rows of shape {tuple(shape)}, {x.dtype}"
 
 
 def finite_or_none(value: Array) -> float | None:

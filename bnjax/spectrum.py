@@ -16,6 +16,7 @@ from bnjax.derivatives.terms import RowHeads, mean_over_positions
 from bnjax.normalizers.normalizer import Normalizer
 from bnjax.parts import Part, SplitPart, carry_back, split_part
 from bnjax.problem import Problem, State, check_at_least_one, check_finite, pose, standardize
+from bnjax.report import batch_line, whole_loss
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,11 +58,7 @@ class SpectrumReport:
     def to_dict(self) -> dict:
         """Return the report as plain numbers: the whole loss, and the rows under `table`."""
         return {
-            "normalizer": self.normalizer,
-            "shape": list(self.total_gradient.shape),
-            "dtype": str(self.total_gradient.dtype),
-            "loss": float(self.loss),
-            "value": float(self.value),
+            **whole_loss(self.normalizer, self.total_gradient, self.loss, self.value),
             "table": self.to_rows(),
         }
 
@@ -76,7 +73,7 @@ class SpectrumReport:
         return format_table(
             [{name: value for name, value in row.items() if name != "normalizer"} for row in self.to_rows()],
             title=f"What gets back through {self.normalizer}, order by order",
-            caption=self._caption(),
+            caption=batch_line(self.total_gradient),
         )
 
     def plot(self) -> "Figure":
@@ -92,12 +89,8 @@ class SpectrumReport:
             bars,
             by="part of the order",
             title=f"What gets back through {self.normalizer}, order by order",
-            caption=self._caption(),
+            caption=batch_line(self.total_gradient),
         )
-
-    def _caption(self) -> str:
-        rows, *shape = self.total_gradient.shape
-        return f"n = {rows} rows of shape {tuple(shape)}, {self.total_gradient.dtype}"
 
 
 @in_full_precision

@@ -31,7 +31,7 @@ from bnjax.training import Recipe, TrainState, evaluate
 from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict
 from experiments.common.averages import over_seeds
 from experiments.common.command import main
-from experiments.common.networks import MODELS, DataOptions, NormalizerName
+from experiments.common.networks import MODELS, DataOptions, NormalizerName, fixed_keys
 from experiments.common.progress import training_bar
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def blocking_of(model: nn.Module, state: TrainState, images: Array, labels: Arra
     variables, images = jax.tree.map(
         lambda leaf: leaf.astype(float), ({"params": state.params, "batch_stats": state.stats}, images)
     )
-    rngs = {"dropout": jax.random.key(0), "noise": jax.random.key(1)}
+    rngs = fixed_keys()
     cut = cut_at_last_normalizer(model, variables, images, rngs=rngs)
 
     def logits_of(variables: dict[str, Any], images: Array, row: Array) -> Array:

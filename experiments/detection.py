@@ -48,6 +48,8 @@ else:
 
 METRICS = ("ap", "ap50", "recall", "collapsed")
 CLAIMS = {"ap": "larger", "ap50": "larger", "collapsed": "smaller"}
+# Images that go through the detector at once.
+CHUNK = 256
 # So many test scenes are drawn.
 SHOWN = 5
 # A position is asked for an object whose centre is nearer than so many strides.
@@ -189,15 +191,15 @@ def _observed(
     return {"ap": ap, "ap50": ap50, "layers": layers, "found": shown}
 
 
-@partial(jax.jit, static_argnums=0, static_argnames="batch_size")
-def _detections(model: Detector, state: TrainState, images: Array, *, batch_size: int = 256) -> Detections:
+@partial(jax.jit, static_argnums=0)
+def _detections(model: Detector, state: TrainState, images: Array) -> Detections:
     variables = {"params": state.params, "batch_stats": state.stats}
 
     def of_row(image: Array) -> Detections:
         predictions: Any = model.apply(variables, image[None], mode="running")
         return jax.tree.map(lambda part: part[0], detections(predictions))
 
-    return jax.lax.map(of_row, images, batch_size=batch_size)
+    return jax.lax.map(of_row, images, batch_size=CHUNK)
 
 
 def _rows(boxes: np.ndarray, labels: np.ndarray, chosen: np.ndarray, scores: Any = None) -> list[dict[str, Any]]:

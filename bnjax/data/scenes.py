@@ -14,6 +14,8 @@ from bnjax.data.images import LabelledImages
 INK = 0.2
 # So many places are drawn for an object before it is left out.
 TRIES = 20
+# The largest intersection over union of two boxes.
+OVERLAP = 0.2
 Found = list[tuple[np.ndarray, int]]
 
 
@@ -64,12 +66,11 @@ def scenes_of(
     seed: int,
     objects: tuple[int, int] = (1, 4),
     sides: tuple[int, int] = (16, 32),
-    overlap: float = 0.2,
 ) -> Scenes:
     """Return scenes of images at random scales and places on black; the same seed gives the same bits.
 
     An image is resized to a random side and cut to its pixels above `INK`, and so is its box. Where two overlap, the
-    brighter one is seen. One for which `TRIES` places are too near to others is left out; the first one never is.
+    brighter one is seen. No two boxes overlap by more than `OVERLAP`; what finds no such place in `TRIES` is left out.
 
     Args:
         data: images of one object each, bright on black.
@@ -78,7 +79,6 @@ def scenes_of(
         seed: of everything random.
         objects: the fewest and the most objects of a scene; all numbers between are equally likely.
         sides: the smallest and the largest side of an image before it is cut, in pixels; equally likely as well.
-        overlap: the largest intersection over union of two boxes.
 
     Raises:
         ValueError: numbers out of range, or an image with no pixel above `INK`.
@@ -88,10 +88,8 @@ def scenes_of(
             "scenes need count >= 1, 1 <= fewest <= most objects and 1 <= smallest <= largest side <= size, got count "
             f"{count}, objects {objects}, sides {sides} and size {size}"
         )
-    if not 0 <= overlap <= 1:
-        raise ValueError(f"overlap needs to be from 0 to 1, got {overlap}")
     generator = np.random.default_rng(seed)
-    images, found = zip(*(_scene(data, size, objects, sides, overlap, generator) for _ in range(count)), strict=True)
+    images, found = zip(*(_scene(data, size, objects, sides, generator) for _ in range(count)), strict=True)
     name = f"{count:,} scenes of {objects[0]} to {objects[1]} of {data.name}, {size}×{size}, seed {seed}"
     return stacked(images, found, name, [str(label) for label in range(data.classes)])
 
@@ -101,7 +99,6 @@ def _scene(
     size: int,
     objects: tuple[int, int],
     sides: tuple[int, int],
-    overlap: float,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, Found]:
     canvas = np.zeros((size, size, data.images.shape[-1]), np.float32)
@@ -109,7 +106,7 @@ def _scene(
     for _ in range(generator.integers(*objects, endpoint=True)):
         row, side = generator.integers(len(data.labels)), generator.integers(*sides, endpoint=True)
         cut = _cut_to_ink(resized(data.images[row], int(side), int(side)))
-        box = _free_place(cut.shape[:2], [box for box, _ in found], size, overlap, generator)
+        box = _free_place(cut.shape[:2], [box for box, _ in found], size, generator)
         if box is not None:
             x0, y0, x1, y1 = box
             canvas[y0:y1, x0:x1] = np.maximum(canvas[y0:y1, x0:x1], cut)
@@ -137,13 +134,13 @@ def _cut_to_ink(image: np.ndarray) -> np.ndarray:
 
 
 def _free_place(
-    shape: tuple[int, ...], others: list[np.ndarray], size: int, overlap: float, generator: np.random.Generator
+    shape: tuple[int, ...], others: list[np.ndarray], size: int, generator: np.random.Generator
 ) -> np.ndarray | None:
-    """Return a random box of a shape whose overlap with the others is not too large, if some try finds one."""
+    """Return a random box of a shape that overlaps with none of the others by too much, if some try finds one."""
     height, width = shape
     for _ in range(TRIES):
         x, y = generator.integers(0, (size - width + 1, size - height + 1))
         box = np.array([x, y, x + width, y + height])
-        if all(intersection_over_union(box * 1.0, other * 1.0) <= overlap for other in others):
+        if all(intersection_over_union(box * 1.0, other * 1.0) <= OVERLAP for other in others):
             return box
     return None

@@ -40,20 +40,6 @@ class LowRankHessian(NamedTuple):
         logits_change = jnp.tensordot(self.jacobian, vector, axes=vector.ndim)
         return jnp.tensordot(self.core @ logits_change, self.jacobian, axes=1)
 
-    def off_diagonal_product(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Return `(H - diag H) vector`."""
-        return self.product(vector) - self.diagonal() * vector
-
-    def squared_norm(self) -> Float[Array, ""]:
-        """Return `‖H‖_F² = tr(A G A G)` with the k × k Gram matrix `G = J Jᵀ`."""
-        flat = self.jacobian.reshape(len(self.jacobian), -1)
-        weighted = self.core @ (flat @ flat.T)
-        return jnp.sum(weighted * weighted.T)
-
-    def off_diagonal_squared_norm(self) -> Float[Array, ""]:
-        """Return `‖H - diag H‖_F²`, by subtraction: exact to rounding of `squared_norm`."""
-        return self.squared_norm() - jnp.sum(jnp.square(self.diagonal()))
-
 
 def low_rank_hessian(head: LogitsHead, point: Float[Array, "..."], *row_arguments: Any) -> LowRankHessian:
     """Return the Hessian of `head` at one row, exact where the logits are piecewise linear; k reverse passes.

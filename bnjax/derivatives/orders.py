@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from bnjax.derivatives.heads import LogitsHead
 from bnjax.derivatives.piecewise_linear import is_piecewise_linear
-from bnjax.derivatives.reference import nested_taylor_coefficients
 
 # Taylor rules that raise where one operand is a scalar beside an array.
 _WANT_EQUAL_SHAPES = {"max", "min", "clamp"}
@@ -60,13 +59,27 @@ def taylor_coefficients(
     otherwise.
     """
     if count < 3 or not _taylor_mode_applies(function, point):
-        return nested_taylor_coefficients(function, point, direction, count=count)
+        return _nested_taylor_coefficients(function, point, direction, count=count)
     series = [direction] + [jnp.zeros_like(direction)] * (count - 2)
     try:
         value, derivatives = jet.jet(function, (point,), (series,))
     except (TypeError, ValueError, NotImplementedError):  # Some rules raise on operands such as integers.
-        return nested_taylor_coefficients(function, point, direction, count=count)
+        return _nested_taylor_coefficients(function, point, direction, count=count)
     return jnp.stack([value, *(d / math.factorial(k) for k, d in enumerate(derivatives, start=1))])
+
+
+def _nested_taylor_coefficients(
+    function: Callable[[Array], Array], point: Array, direction: Array, *, count: int
+) -> Float[Array, "count ..."]:
+    """Return the coefficients of `t^0 … t^(count-1)` of `function(point + t · direction)` by nested `jax.jvp`."""
+
+    def derivative(order: int) -> Callable[[Array], Array]:
+        if order == 0:
+            return function
+        lower = derivative(order - 1)
+        return lambda point: jax.jvp(lower, (point,), (direction,))[1]
+
+    return jnp.stack([derivative(order)(point) / math.factorial(order) for order in range(count)])
 
 
 def _taylor_mode_applies(function: Callable[[Array], Array], point: Array) -> bool:

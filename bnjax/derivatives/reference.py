@@ -4,7 +4,6 @@ Everything here follows the definitions of docs/theory.md letter by letter with 
 at a time, with dense matrices. Use it on small shapes.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -108,17 +107,3 @@ def reference_terms(
         strict=True,
     )
     return {key: ReferenceTerm(*term) for key, term in zip(functions, derivatives, strict=True)}
-
-
-def nested_taylor_coefficients(
-    function: Callable[[Array], Array], point: Array, direction: Array, *, count: int
-) -> Float[Array, "count ..."]:
-    """Return the coefficients of `t^0 … t^(count-1)` of `function(point + t · direction)` by nested `jax.jvp`."""
-
-    def derivative(order: int) -> Callable[[Array], Array]:
-        if order == 0:
-            return function
-        lower = derivative(order - 1)
-        return lambda point: jax.jvp(lower, (point,), (direction,))[1]
-
-    return jnp.stack([derivative(order)(point) / math.factorial(order) for order in range(count)])

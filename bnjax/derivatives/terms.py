@@ -19,6 +19,7 @@ from bnjax.derivatives.expansion import hessian_at
 from bnjax.derivatives.heads import LogitsHead, behind_affine
 from bnjax.derivatives.low_rank import LowRankHessian, mean_product
 from bnjax.derivatives.norms import norms
+from bnjax.normalizers.moments import batch_axes
 
 SECOND_ORDER = ("diagonal", "off_diagonal")
 REMAINDER = "remainder"
@@ -236,8 +237,7 @@ def _interleave(total: Array, shared: Array) -> Array:
 
 def mean_over_positions(row: Array, feature_axis: int) -> Array:
     """Return `row` with each feature's entries replaced by their mean over the positions."""
-    positions = tuple(axis for axis in range(row.ndim) if axis != feature_axis % row.ndim)
-    return jnp.broadcast_to(jnp.mean(row, axis=positions, keepdims=True), row.shape)
+    return jnp.broadcast_to(jnp.mean(row, axis=batch_axes(row, feature_axis), keepdims=True), row.shape)
 
 
 def _unbatched(array: Array) -> tuple[Array, int | None]:

@@ -16,8 +16,7 @@ from bnjax.models.given import as_linen, explained
 from bnjax.models.nnx_model import NnxModel
 from bnjax.models.row_losses import row_losses
 from bnjax.models.running import check_batch_statistics
-from bnjax.normalizers.batch import batch_axes
-from bnjax.normalizers.moments import moments, statistics_dtype
+from bnjax.normalizers.moments import batch_axes, moments, statistics_dtype
 from bnjax.normalizers.normalizer import divide_by_deviation
 
 # Where a feature is constant there is no part along it.

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from bnjax.models.interception import apply_around
 from bnjax.models.recognition import NORMALIZATIONS, feature_axis_of
+from bnjax.normalizers.moments import batch_axes
 
 
 def filter_margins(
@@ -48,8 +49,7 @@ def filter_margins(
                 raise ValueError(f"{name} is inside of nn.scan, nn.remat or nn.jit; measure the model without these")
             if name in margins:
                 raise ValueError(f"every normalizer needs to be applied once, got {name} applied several times")
-            axis = feature_axis_of(module, value)
-            margins[name] = jnp.max(output, axis=tuple(other for other in range(output.ndim) if other != axis))
+            margins[name] = jnp.max(output, axis=batch_axes(output, feature_axis_of(module, value)))
         return output
 
     apply_around(note, model, variables, *inputs, **options)

@@ -3,6 +3,7 @@
 from flax import linen as nn
 from jaxtyping import Array
 
+from bnjax.models.statistics import declare_statistics, update_statistics
 from bnjax.normalizers.normalizer import Mode, Normalizer
 
 
@@ -25,12 +26,9 @@ class Normalization(nn.Module):
             initial_params, initial_stats = self.norm.init(x)
             for name, value in initial_params.items():
                 self.param(name, lambda _, value=value: value)
-            for name, value in initial_stats.items():
-                self.variable("batch_stats", name, lambda value=value: value)
+            declare_statistics(self, initial_stats)
         params, stats = (self.variables.get(collection, {}) for collection in ("params", "batch_stats"))
         key = self.make_rng("noise") if self.has_rng("noise") or self.has_rng("params") else None
         y, updated = self.norm.apply(params, stats, x, mode=mode, key=key)
-        if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
-            for name, value in updated.items():
-                self.put_variable("batch_stats", name, value)
+        update_statistics(self, updated)
         return y

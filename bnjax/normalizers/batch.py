@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from bnjax.normalizers.checks import check_group_size
-from bnjax.normalizers.moments import Moments, moments, statistics_dtype
+from bnjax.normalizers.moments import Moments, batch_axes, moments, statistics_dtype
 from bnjax.normalizers.normalizer import (
     AffinePhase,
     Mode,
@@ -87,11 +87,6 @@ def batch_variant(
         initial_stats=lambda x: initial_stats(x, feature_axis),
         check=lambda x: check_batch(x, feature_axis, name),
     )
-
-
-def batch_axes(x: Array, feature_axis: int) -> tuple[int, ...]:
-    """Return all axes of `x` but that of the features."""
-    return tuple(axis for axis in range(x.ndim) if axis != feature_axis % x.ndim)
 
 
 def initial_stats(x: Array, feature_axis: int) -> Stats:

@@ -5,7 +5,7 @@ from jaxtyping import Array
 
 from bnjax.normalizers.batch import check_batch, flat_stats, initial_stats, running_moments, updated_stats
 from bnjax.normalizers.checks import is_integer
-from bnjax.normalizers.moments import Moments, moments
+from bnjax.normalizers.moments import Moments, batch_axes, moments
 from bnjax.normalizers.normalizer import (
     Mode,
     Normalizer,
@@ -49,7 +49,7 @@ def ghost_batch_norm(
         if mode == "running":
             return divide_by_deviation(x, running_moments(stats, x, feature_axis), epsilon), stats
         ghosts = x.reshape(-1, ghost_size, *x.shape[1:])
-        axes = tuple(axis + 1 for axis in range(x.ndim) if axis != feature_axis % x.ndim)
+        axes = tuple(axis + 1 for axis in batch_axes(x, feature_axis))
         batch = moments(ghosts, axes)
         values, scale = divide_by_deviation(ghosts, batch, epsilon)
         mean_batch = Moments(jnp.mean(batch.mean, axis=0), jnp.mean(batch.variance, axis=0))

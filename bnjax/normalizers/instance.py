@@ -4,9 +4,8 @@ import math
 
 from jaxtyping import Array
 
-from bnjax.normalizers.batch import batch_axes
 from bnjax.normalizers.checks import check_group_size
-from bnjax.normalizers.moments import moments
+from bnjax.normalizers.moments import batch_axes, moments
 from bnjax.normalizers.normalizer import (
     Normalizer,
     Standardized,

@@ -6,9 +6,9 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from bnjax.normalizers.batch import batch_axes, check_batch, updated_stats
+from bnjax.normalizers.batch import check_batch, updated_stats
 from bnjax.normalizers.checks import is_concrete
-from bnjax.normalizers.moments import statistics_dtype
+from bnjax.normalizers.moments import batch_axes, statistics_dtype
 from bnjax.normalizers.normalizer import (
     Mode,
     Normalizer,

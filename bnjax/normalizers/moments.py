@@ -19,6 +19,11 @@ def statistics_dtype(dtype: DTypeLike) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+def batch_axes(x: Array, feature_axis: int) -> tuple[int, ...]:
+    """Return all axes of `x` but that of the features."""
+    return tuple(axis for axis in range(x.ndim) if axis != feature_axis % x.ndim)
+
+
 def moments(x: Float[Array, "..."], axes: tuple[int, ...]) -> Moments:
     """Return the two-pass moments `mean(x)` and `mean((x - mean)²)` over `axes`.
 

@@ -5,14 +5,13 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from bnjax.normalizers.batch import (
-    batch_axes,
     batch_variant,
     flat_stats,
     initial_stats,
     running_moments,
     updated_stats,
 )
-from bnjax.normalizers.moments import moments
+from bnjax.normalizers.moments import batch_axes, moments
 from bnjax.normalizers.normalizer import (
     Mode,
     Normalizer,

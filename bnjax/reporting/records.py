@@ -162,10 +162,10 @@ def config_digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
-def default_directory(experiment: str, config: Mapping[str, Any], root: Path | str = "results") -> Path:
-    """Return `root/<name>/<time>-<config digest>`, by the experiment's last part and a UTC time."""
+def default_directory(experiment: str, config: Mapping[str, Any]) -> Path:
+    """Return `results/<name>/<time>-<config digest>`, by the experiment's last part and a UTC time."""
     time = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return Path(root) / experiment.rpartition(".")[2] / f"{time}-{config_digest(config)}"
+    return Path("results") / experiment.rpartition(".")[2] / f"{time}-{config_digest(config)}"
 
 
 def require_free(directory: Path) -> None:

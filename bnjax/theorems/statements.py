@@ -43,10 +43,10 @@ def _at_every_epsilon(name: str, claim: str, check) -> list[Statement]:
     ]
 
 
-def _blocked(normalizer: Normalizer, groups, *, centres=True, spread=blocked_spaces.root_mean_square, broken=_OPEN):
+def _blocked(normalizer: Normalizer, groups, *, centres=True, spread=blocked_spaces.root_mean_square):
     space = BlockedSpace(groups, centres, spread)
     check = partial(blocked_spaces.blocked_space, space=space)
-    return Statement(f"N {normalizer.name}", "what it blocks and what it passes", check, normalizer, broken)
+    return Statement(f"N {normalizer.name}", "what it blocks and what it passes", check, normalizer, _OPEN)
 
 
 def _passes(normalizer: Normalizer) -> Statement:

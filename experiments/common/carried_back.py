@@ -18,8 +18,7 @@ from jaxtyping import Array, Float
 
 from bnjax.measurements import gradient_parts
 from bnjax.normalizers import Normalizer
-from bnjax.normalizers.batch import batch_axes
-from bnjax.normalizers.moments import moments
+from bnjax.normalizers.moments import batch_axes, moments
 
 PARTS = ("mean", "yhat", "rest")
 # A feature whose deviation over the batch is below this share of the layer's largest is dead.

@@ -14,6 +14,8 @@ from jaxtyping import Array
 from bnjax.measurements import filter_margins
 from bnjax.training import TrainState
 
+# Images that go through the network at once.
+CHUNK = 256
 # Edges of the histograms.
 EDGES = {"margin": np.linspace(-2, 6, 33), "scale": np.linspace(-0.5, 2.5, 31)}
 
@@ -34,14 +36,14 @@ def filters(model: nn.Module, state: TrainState, images: Array) -> dict[str, dic
     }
 
 
-@partial(jax.jit, static_argnums=0, static_argnames="batch_size")
-def _margins(model: nn.Module, state: TrainState, images: Array, *, batch_size: int = 256) -> dict[str, Array]:
+@partial(jax.jit, static_argnums=0)
+def _margins(model: nn.Module, state: TrainState, images: Array) -> dict[str, Array]:
     variables = {"params": state.params, "batch_stats": state.stats}
 
     def of_row(image: Array) -> dict[str, Array]:
         return filter_margins(model, variables, image[None], mode="running")
 
-    return jax.tree.map(lambda rows: jnp.max(rows, axis=0), jax.lax.map(of_row, images, batch_size=batch_size))
+    return jax.tree.map(lambda rows: jnp.max(rows, axis=0), jax.lax.map(of_row, images, batch_size=CHUNK))
 
 
 def collapsed_by_layer(found: dict[str, dict[str, list[float]]]) -> list[dict[str, Any]]:

@@ -173,7 +173,6 @@ COLUMNS = {
     },
     "benchmarks.growth": {"path", "against", "time_exponent", "time_error", "time_counted", "memory_exponent"},
     "benchmarks.meter": {"case", "normalizers", "plain_s", "metered_s", "ratio", "asked", "difference"},
-    "benchmarks.head_hessians": {"case", "features", "rows", "ours_s", "peer", "peer_s", "ratio"},
     "benchmarks.scaling": {"case", "devices", "rows_of_each", "seconds", "speedup", "memory_mib", "formula_mib"},
 }
 

@@ -33,7 +33,6 @@ def texts(figure) -> list[str]:
 
 FIGURES = {
     "bars": lambda: survival_bars(BARS, panels="batch", **TEXTS),
-    "bars_log": lambda: survival_bars(BARS, panels="batch", log=True, **TEXTS),
     "maps": lambda: heat_maps({"output": np.eye(4), "input": np.zeros((4, 4))}, block=2, **TEXTS),
     "lines": lambda: lines(POINTS, x="order", y="survival", series="normalizer", spread="std", **TEXTS),
 }
@@ -78,21 +77,19 @@ def test_an_interrupted_save_leaves_no_half_written_figure(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("log", [False, True])
-def test_a_survival_of_zero_is_drawn_as_a_mark_and_labelled(log):
-    figure = survival_bars(BARS, panels="batch", log=log, **TEXTS)
+def test_a_survival_of_zero_is_drawn_as_a_mark_and_labelled():
+    figure = survival_bars(BARS, panels="batch", **TEXTS)
     assert texts(figure).count("≤1e-12") == 6
     marks = [(axis, line) for axis in figure.axes for line in axis.lines if line.get_marker() == "D"]
     assert len(marks) == 6
     assert all(np.asarray(line.get_ydata()).item() == axis.get_ylim()[0] for axis, line in marks)
 
 
-def test_a_survival_too_small_for_a_linear_axis_is_marked_there():
+def test_a_survival_too_small_for_the_axis_is_marked_there():
     row = {"term": "diagonal", "normalizer": "batch_norm", "survival": 3e-8}
-    for log, marked in ((False, 1), (True, 0)):
-        (axis,) = survival_bars([row], log=log, **TEXTS).axes
-        assert sum(line.get_marker() == "^" for line in axis.lines) == marked
-        assert "3.0e-08" in [text.get_text() for text in axis.texts]
+    (axis,) = survival_bars([row], **TEXTS).axes
+    assert sum(line.get_marker() == "^" for line in axis.lines) == 1
+    assert "3.0e-08" in [text.get_text() for text in axis.texts]
 
 
 @pytest.mark.parametrize(("spread", "ends"), [(0.1, [0.3, 0.5]), ((0.3, 0.2), [0.1, 0.6]), (None, None)])
@@ -104,11 +101,6 @@ def test_a_whisker_reaches_as_far_as_its_row_says_to_each_side(spread, ends):
     ]
     assert bool(drawn) == (ends is not None)
     assert ends is None or np.allclose(drawn[0], ends)
-
-
-def test_the_floor_of_zero_can_be_another_one():
-    figure = survival_bars(BARS, panels="batch", floor=0.5, **TEXTS)
-    assert texts(figure).count("≤5e-1") == 12
 
 
 def test_a_missing_survival_is_marked_and_explained():

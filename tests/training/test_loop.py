@@ -65,9 +65,10 @@ def test_best_and_last_epoch_are_kept_and_can_be_restored(tmp_path):
     best = max(trained.history, key=lambda row: (row["test_accuracy"], row["epoch"]))["epoch"]
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     assert checkpoints.epochs() == sorted({best, 4})
-    state, history = checkpoints.restore(trained.state)
-    assert history == trained.history
-    np.testing.assert_array_equal(state.step, trained.state.step)
+    for epoch, asked in ((4, {}), (best, {"epoch": checkpoints.epochs()[0]})):
+        state, history = checkpoints.restore(trained.state, **asked)
+        assert history == trained.history[:epoch]
+        np.testing.assert_array_equal(state.step, trained.state.step // 4 * epoch)
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path):

@@ -7,6 +7,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from bnjax.models.flow.pixels import Transformed
+from bnjax.models.statistics import declare_statistics, update_statistics
 from bnjax.normalizers import Normalizer
 from bnjax.normalizers.normalizer import Mode, Stats
 
@@ -41,12 +42,9 @@ class FlowNormalization(nn.Module):
                     f"a normalizer inside a flow needs running statistics to be inverted by, got {self.norm.name} that "
                     "keeps none; use one of the batch normalizers, with whole_batch=True for one scale in all"
                 )
-            for name, value in initial.items():
-                self.variable("batch_stats", name, lambda value=value: value)
+            declare_statistics(self, initial)
         standardized, updated = self.norm.standardize(self._stats(), viewed, mode=mode, key=None)
-        if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
-            for name, value in updated.items():
-                self.put_variable("batch_stats", name, value)
+        update_statistics(self, updated)
         log_scales = jnp.log(jnp.broadcast_to(standardized.scale, viewed.shape)).reshape(len(x), -1)
         return Transformed(standardized.values.reshape(x.shape), -jnp.sum(log_scales, axis=1))
 

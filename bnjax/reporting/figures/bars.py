@@ -36,14 +36,12 @@ def survival_bars(
     by: str = "normalizer",
     panels: str | None = None,
     spread: str | None = None,
-    log: bool = False,
-    floor: float = ROUNDING,
     value_label: str = "survival, ‖S Jᵀ G‖ / ‖G‖",
 ) -> Figure:
     """Draw the survival, or another share, of each term: a group of bars for a term and part, a bar for a normalizer.
 
-    A survival of at most `floor` is zero to rounding: it becomes a diamond on the axis's floor, labelled as
-    such. One too small for its axis to show is a triangle there. A missing survival is marked `n/a` and its
+    A survival of at most `ROUNDING` is zero to rounding: it becomes a diamond on the axis's foot, labelled as
+    such. One too small for the axis to show is a triangle there. A missing survival is marked `n/a` and its
     `reason` stands below the figure.
 
     Args:
@@ -54,8 +52,6 @@ def survival_bars(
         panels: the key that tells the panels apart, such as `batch`; one panel if None.
         spread: the key of the survival's spread, drawn as a whisker: a number, or how far it reaches below and above;
             none if None.
-        log: whether the axis is logarithmic.
-        floor: what counts as zero; also the lower end of a logarithmic axis.
         value_label: what the axis measures.
 
     Raises:
@@ -76,14 +72,14 @@ def survival_bars(
         figure, axes = framed(size, title, with_reasons(caption, rows, "survival"), len(panel_names), rows=rows)
         for axis, panel in zip(axes, panel_names, strict=True):
             reach = [None if row["survival"] is None else row["survival"] + _whisker(row, spread)[1] for row in rows]
-            _scale_survival(axis, reach, log, floor)
+            _scale_survival(axis, reach)
             for index, name in enumerate(series):
                 offset = (index - (len(series) - 1) / 2) * 0.84 / len(series)
                 own = [(center, bars.get((panel, *group, name))) for center, group in zip(centers, groups, strict=True)]
                 places = np.array([center + offset for center, row in own if row is not None])
                 values = [row["survival"] for _, row in own if row is not None]
                 whiskers = [_whisker(row, spread) for _, row in own if row is not None]
-                _bar_series(axis, places, values, whiskers, index, name, 0.76 / len(series), floor)
+                _bar_series(axis, places, values, whiskers, index, name, 0.76 / len(series))
             axis.set_title(f"{panels}: {panel}" if panels else "", loc="left", color=INK)
             axis.set_ylabel(value_label)
             axis.set_xlim(centers[0] - 0.6, centers[-1] + 0.6)
@@ -108,13 +104,9 @@ def _whisker(row: Row, spread: str | None) -> tuple[float, float]:
     return value if isinstance(value, tuple) else (value, value)
 
 
-def _scale_survival(axis: Axes, values: Sequence[float | None], log: bool, floor: float) -> None:
+def _scale_survival(axis: Axes, values: Sequence[float | None]) -> None:
     top = max([1.0, *(value for value in values if value is not None)])
-    if log:
-        axis.set_yscale("log")
-        axis.set_ylim(floor, top * (top / floor) ** 0.22)
-    else:
-        axis.set_ylim(0, top * 1.3)
+    axis.set_ylim(0, top * 1.3)
     axis.axhline(1, color=FAINT, linewidth=0.8, linestyle="--", zorder=0.5)
     axis.yaxis.grid(visible=True)
 
@@ -127,16 +119,14 @@ def _bar_series(
     index: int,
     name: Any,
     width: float,
-    floor: float,
 ) -> None:
-    """Draw one series: its bars with their values, what has no height as marks on the floor, its gaps as n/a."""
-    color, (bottom, top) = COLORS[index % len(COLORS)], axis.get_ylim()
-    heights = [bottom if value is None or value <= floor else value for value in values]
+    """Draw one series: its bars with their values, what has no height as marks on the axis's foot, its gaps as n/a."""
+    color, (_, top) = COLORS[index % len(COLORS)], axis.get_ylim()
+    heights = [0 if value is None or value <= ROUNDING else value for value in values]
     axis.bar(
         places,
-        np.subtract(heights, bottom),
+        heights,
         width,
-        bottom=bottom,
         color=color,
         edgecolor=INK,
         linewidth=0.6,
@@ -144,15 +134,15 @@ def _bar_series(
         label=str(name),
     )
     for place, value, height, (below, above) in zip(places, values, heights, whiskers, strict=True):
-        zero = value is not None and value <= floor
-        flat = value is not None and axis.get_yscale() == "linear" and value < LEAST_HEIGHT * (top - bottom)
+        zero = value is not None and value <= ROUNDING
+        flat = value is not None and value < LEAST_HEIGHT * top
         if above and not zero:
             axis.errorbar(place, height, [[below], [above]], color=INK, linewidth=1, capsize=2)
             height += above
         if zero or flat:
             axis.plot(
                 place,
-                bottom,
+                0,
                 marker="D" if zero else "^",
                 color=color,
                 markersize=6,
@@ -161,7 +151,7 @@ def _bar_series(
                 clip_on=False,
                 zorder=3,
             )
-        text = "n/a" if value is None else f"≤{power(floor)}" if zero else format_value(float(value))
+        text = "n/a" if value is None else f"≤{power(ROUNDING)}" if zero else format_value(float(value))
         axis.annotate(
             text,
             (place, height),

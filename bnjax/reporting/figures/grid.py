@@ -19,15 +19,12 @@ def grid(
     title: str,
     caption: str,
     spread: str | None = None,
-    line_label: str | None = None,
     column_label: str | None = None,
     value_label: str | None = None,
-    limit: float = 1.0,
-    floor: float = ROUNDING,
 ) -> Figure:
-    """Draw a number for each pair of names as a cell, the darker the larger, with the number in it.
+    """Draw a number for each pair of names as a cell, the darker the larger up to 1, with the number in it.
 
-    A value of at most `floor` is zero to rounding and labelled `0`; a missing one `n/a`, its reason below the figure.
+    A value of at most `ROUNDING` is labelled `0`; a missing one `n/a`, its reason below the figure.
 
     Args:
         rows: rows with the keys below.
@@ -37,11 +34,8 @@ def grid(
         title: the statement or question of the figure.
         caption: the line below it.
         spread: the key of the number's spread, written beside it.
-        line_label: what the lines are; `line` if None.
         column_label: what the columns are; `column` if None.
         value_label: what the colour measures, with its unit; `value` if None.
-        limit: the value of the darkest colour; larger ones share it.
-        floor: what counts as zero.
 
     Raises:
         ValueError: there are no rows.
@@ -56,22 +50,22 @@ def grid(
         for row in rows:
             place = lines.index(row[line]), columns.index(row[column])
             cells[place] = np.nan if row[value] is None else row[value]
-            dark = row[value] is not None and row[value] > 0.5 * limit
-            text = _cell_text(row[value], row[spread] if spread else None, floor)
+            dark = row[value] is not None and row[value] > 0.5
+            text = _cell_text(row[value], row[spread] if spread else None)
             axis.text(*place[::-1], text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-        image = axis.imshow(cells, cmap="Greys", vmin=0, vmax=1.15 * limit, aspect="auto")
+        image = axis.imshow(cells, cmap="Greys", vmin=0, vmax=1.15, aspect="auto")
         axis.set_xticks(range(len(columns)), [str(name) for name in columns])
         axis.set_yticks(range(len(lines)), [str(name) for name in lines])
         axis.tick_params(length=0)
         axis.set_xlabel(column_label or column, color=INK)
-        axis.set_ylabel(line_label or line, color=INK)
+        axis.set_ylabel(line, color=INK)
         figure.colorbar(image, ax=axis, label=value_label or value, pad=0.02, extend="max")
     return figure
 
 
-def _cell_text(value: float | None, spread: float | None, floor: float) -> str:
+def _cell_text(value: float | None, spread: float | None) -> str:
     if value is None:
         return "n/a"
-    if value <= floor:
+    if value <= ROUNDING:
         return "0"
     return f"{value:.2f}" if spread is None else f"{value:.2f} ± {spread:.2f}"
