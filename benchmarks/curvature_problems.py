@@ -169,7 +169,7 @@ def head_diagonals(problem: Head) -> Implementation:
 
 
 def dense_head_diagonals(problem: Head) -> Implementation:
-    """Return the same of each row's whole Hessian, as plain JAX forms it."""
+    """Take the same diagonal out of each row's whole Hessian, as plain JAX forms it."""
     head, points, labels = _head(problem)
     of_rows = jax.jit(jax.vmap(lambda head, point, label: jnp.diag(jax.hessian(head)(point, label)), (None, 0, 0)))
     return Implementation(lambda: jax.block_until_ready(of_rows(head, points, labels)), lambda found: [found])
