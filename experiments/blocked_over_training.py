@@ -129,9 +129,7 @@ def blocking_of(model: nn.Module, state: TrainState, images: Array, labels: Arra
 
     Its dropout, if any, drops the same in every row.
     """
-    variables, images = jax.tree.map(
-        lambda leaf: leaf.astype(float), ({"params": state.params, "batch_stats": state.stats}, images)
-    )
+    variables, images = jax.tree.map(lambda leaf: leaf.astype(float), (state.variables, images))
     rngs = {"dropout": jax.random.key(0), "noise": jax.random.key(1)}
     cut = cut_at_last_normalizer(model, variables, images, rngs=rngs)
 

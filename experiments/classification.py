@@ -99,8 +99,7 @@ def run(config: Config) -> dict[str, Any]:
             which = {"normalizer": normalizer, "batches": kind, "seed": seed}
             state, history = _trained(config, recipe, train_data, test_data, which, advance)
             curves += [{**which, **row} for row in history]
-            variables = {"params": state.params, "batch_stats": state.stats}
-            features = np.asarray(last_layer_inputs(model, variables, jnp.asarray(images)))
+            features = np.asarray(last_layer_inputs(model, state.variables, jnp.asarray(images)))
             runs.append({**which, **history[-1], "neighbour_accuracy": neighbour_accuracy(features, labels)})
             if seed == config.seed:
                 for (x, y), label in zip(t_sne(features, seed=seed, perplexity=PERPLEXITY), labels, strict=True):

@@ -191,10 +191,9 @@ def _observed(
 
 @partial(jax.jit, static_argnums=0, static_argnames="batch_size")
 def _detections(model: Detector, state: TrainState, images: Array, *, batch_size: int = 256) -> Detections:
-    variables = {"params": state.params, "batch_stats": state.stats}
 
     def of_row(image: Array) -> Detections:
-        predictions: Any = model.apply(variables, image[None], mode="running")
+        predictions: Any = model.apply(state.variables, image[None], mode="running")
         return jax.tree.map(lambda part: part[0], detections(predictions))
 
     return jax.lax.map(of_row, images, batch_size=batch_size)

@@ -109,8 +109,7 @@ def _outputs(
     chosen = np.random.default_rng([config.seed, epoch]).choice(len(data.labels), config.batch_size, replace=False)
     batch = config.over_devices((data.images[chosen], data.labels[chosen]))
     now, then = jax.device_get(_before_and_after_a_step(recipe, state, fixed, *batch))
-    variables = {"params": state.params, "batch_stats": state.stats}
-    names = normalizer_names(recipe.model, variables, fixed, rngs=_keys(state))
+    names = normalizer_names(recipe.model, state.variables, fixed, rngs=_keys(state))
     shown = {layer: names[layer - 1] for layer in (1, (1 + len(names)) // 2, len(names))}
     return [
         {
@@ -133,8 +132,7 @@ def _before_and_after_a_step(
     """Return what leaves every normalizer on the fixed batch, before and after a step on another one."""
 
     def outputs(state: TrainState) -> dict[str, Array]:
-        variables = {"params": state.params, "batch_stats": state.stats}
-        passing = passages(recipe.model, variables, fixed, jnp.sum, rngs=_keys(state))
+        passing = passages(recipe.model, state.variables, fixed, jnp.sum, rngs=_keys(state))
         return {name: passage.output for name, passage in passing.items()}
 
     after, _ = train_step(recipe, state, images, labels)
