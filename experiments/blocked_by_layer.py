@@ -23,8 +23,8 @@ import numpy as np
 import optax
 
 from bnjax.training import Recipe
-from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
 from experiments.common.averages import SIGNIFICANT, over_seeds, paired_difference
+from experiments.common.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.measured_layers import EPSILON, PRECISIONS, measured_layers
 from experiments.common.networks import DataOptions, ModelName

@@ -28,8 +28,8 @@ from jaxtyping import Array
 import bnjax
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState, evaluate
-from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict
 from experiments.common.averages import over_seeds
+from experiments.common.claim import BLINDNESS, OWN_QUESTION, Claim, verdict
 from experiments.common.command import main
 from experiments.common.networks import MODELS, DataOptions, NormalizerName
 from experiments.common.progress import training_bar

@@ -24,8 +24,8 @@ from jaxtyping import Array, Float
 from bnjax.data import LabelledImages
 from bnjax.models.flow import RealNVP, bits_per_dimension, dequantized
 from bnjax.training import TrainState
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds, p_of, paired_difference
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.flow_training import SAMPLES, Config, flow_of, recipe_of, trained_flow
 from experiments.common.progress import training_bar

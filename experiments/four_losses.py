@@ -27,8 +27,8 @@ from jaxtyping import Array, Float
 from bnjax.data import random_batches
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.networks import MODELS, DataOptions, NormalizerName, normalizer_at
 from experiments.common.progress import progress, training_bar

@@ -24,7 +24,7 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.measurements import layer_names
 from bnjax.training import Recipe, TrainState, mean_loss
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, NormalizerName
 from experiments.common.orders import COMPARED_ORDERS, check_orders

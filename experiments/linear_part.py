@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bnjax.normalizers import Normalizer
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
 from experiments.common.command import main
 from experiments.common.networks import NormalizerName, normalizer_at
 from experiments.common.split_head_networks import (

@@ -24,9 +24,9 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.models import normalizer_names, passages
 from bnjax.training import Recipe, TrainState, train_step
-from experiments.claims.claim import OPTIMIZATION, Claim
 from experiments.claims.tested import claim_of_tests, comparisons
 from experiments.common.averages import compared, left_out, over_seeds, paired_test
+from experiments.common.claim import OPTIMIZATION, Claim
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, ModelName
 from experiments.common.observed import observed_from_every_seed

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from bnjax.reporting.records import RESULT_FILE, read_record
-from experiments.claims.claim import with_claims
+from experiments.common.claim import with_claims
 from experiments.common.earlier_records import UNREADABLE, require_todays_terms
 from experiments.common.ending import end_with
 from experiments.common.folder import draw, write_tables

@@ -23,7 +23,7 @@ import tyro
 from bnjax.reporting.files import write_text
 from bnjax.reporting.records import Record, default_directory
 from bnjax.reporting.tables import format_table
-from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper, with_claims
+from experiments.common.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper, with_claims
 from experiments.common.earlier_records import UNREADABLE, require_todays_terms
 from experiments.common.ending import end_with, terminated_as_interrupted
 from experiments.common.folder import PAGE_FILE, require_writable, reserved

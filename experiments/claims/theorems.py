@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from bnjax.reporting.tables import format_value
-from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, SECTION_UNKNOWN, Claim, Paper, verdict
+from experiments.common.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, SECTION_UNKNOWN, Claim, Paper, verdict
 
 
 class Theorem(NamedTuple):

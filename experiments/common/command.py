@@ -32,7 +32,7 @@ import tyro
 from bnjax.compilation import compile_sooner
 from bnjax.devices import row_mesh
 from bnjax.reporting.records import RESULT_FILE, Record, default_directory, provenance
-from experiments.claims.claim import Claim, with_claims
+from experiments.common.claim import Claim, with_claims
 from experiments.common.ending import end_with, terminated_as_interrupted
 from experiments.common.folder import Figures, Results, print_results, publish, reserved
 from experiments.common.options import Options
