@@ -16,18 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bnjax.measurements import gradient_parts
+from bnjax.measurements import GradientParts, gradient_parts
 from bnjax.normalizers import Normalizer
 from bnjax.normalizers.batch import batch_axes
 from bnjax.normalizers.moments import moments
 
-PARTS = ("mean", "yhat", "rest")
 # A feature whose deviation over the batch is below this share of the layer's largest is dead.
 DEAD = 1e-6
 
 
 class CarriedBack(NamedTuple):
-    """The three `PARTS` of a gradient at one normalizer, in their order; all norms are those of single features.
+    """The three `GradientParts` at one normalizer, in their order; all norms are those of single features.
 
     Attributes:
         norms: ‖part‖.
@@ -89,5 +88,5 @@ def part_rows(measured: CarriedBack, epsilon: float) -> list[dict[str, Any]]:
             "variance_median": float(np.median(variance)),
             "dead": int(np.sum(dead)),
         }
-        for k, part in enumerate(PARTS)
+        for k, part in enumerate(GradientParts._fields)
     ]
