@@ -28,6 +28,7 @@ from experiments.claims.tested import claim_of_tests, comparisons
 from experiments.common.averages import compared, left_out, over_seeds, paired_test
 from experiments.common.claim import OPTIMIZATION, Claim
 from experiments.common.command import main
+from experiments.common.live_features import live_features
 from experiments.common.networks import DataOptions, ModelName
 from experiments.common.observed import observed_from_every_seed
 from experiments.common.stretches import StretchOptions, stretch_of_batches
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 COMPARED = ("none", "batch_norm", "noisy_batch_norm")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# A feature whose deviation is below this share of the largest is dead and has no unit.
-DEAD = 1e-6
 SHIFTS = ("mean_change", "deviation_change")
 # Pairs to compare, and what the paper says of the second in comparison with the first.
 CLAIMS = (
@@ -149,7 +148,7 @@ def _changes(now: np.ndarray, then: np.ndarray) -> dict[str, float]:
     """Return how far mean and deviation of a feature move, in its deviations before the step; the features' mean."""
     axes = tuple(range(now.ndim - 1))
     deviation = np.std(now, axis=axes)
-    alive = deviation > DEAD * np.max(deviation)
+    alive = np.asarray(live_features(deviation))
     moved = np.abs(np.mean(then, axis=axes) - np.mean(now, axis=axes)), np.abs(np.std(then, axis=axes) - deviation)
     changes = (float(np.mean(change[alive] / deviation[alive])) if alive.any() else 0.0 for change in moved)
     return dict(zip(("mean_change", "deviation_change"), changes, strict=True))
