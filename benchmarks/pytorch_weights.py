@@ -3,13 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import torch
 from flax import linen as nn
 
 from bnjax.models import Convolution, Normalization
-from bnjax.models.interception import apply_around
+from bnjax.models.interception import names_of
 
 LAYERS: tuple[Any, ...] = (Convolution, nn.Dense, Normalization)
 NORMS: tuple[Any, ...] = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
@@ -19,15 +18,8 @@ Path = tuple[str, ...]
 
 def paths_in_order(model: nn.Module, variables: Mapping[str, Any], images: Any) -> list[Path]:
     """Return the paths of a Flax model's layers in the order of their calls."""
-    paths: list[Path] = []
-
-    def note(module: nn.Module, name: str, value: Any, call: Any) -> Any:
-        if isinstance(module, LAYERS):
-            paths.append(tuple(name.split("/")))
-        return call(value)
-
-    jax.eval_shape(lambda images: apply_around(note, model, variables, images, mode="running"), images)
-    return paths
+    names = names_of(model, variables, images, of=lambda module: isinstance(module, LAYERS), mode="running")
+    return [tuple(name.split("/")) for name in names]
 
 
 def layers_in_order(module: torch.nn.Module, images: torch.Tensor) -> list[Any]:

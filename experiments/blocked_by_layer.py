@@ -23,8 +23,8 @@ import numpy as np
 import optax
 
 from bnjax.training import Recipe
-from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
 from experiments.common.averages import SIGNIFICANT, over_seeds, paired_difference
+from experiments.common.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.measured_layers import EPSILON, PRECISIONS, measured_layers
 from experiments.common.networks import DataOptions, ModelName
@@ -147,7 +147,7 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
 
 def _one_class_against_random(results: dict[str, Any], layer: int) -> dict[str, Any]:
     """Return the paired test of whether in practice a normalizer blocks more of the gradient on one class."""
-    where = (layer, EPSILON, "float32", "yhat")
+    where = (layer, EPSILON, "float32", "along")
     rows = [row for row in results["runs"] if (row["layer"], row["epsilon"], row["dtype"], row["part"]) == where]
     random, single_class = (
         [row["blocked_share"] for row in rows if row["batch"] == kind] for kind in ("random", "single_class")
@@ -162,7 +162,7 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
         of_layer.setdefault(row["layer"], {})[row["part"], row["batch"], row["epsilon"], row["dtype"]] = row
     lines = []
     for layer, rows in of_layer.items():
-        practice = rows["yhat", "random", EPSILON, "float32"]
+        practice = rows["along", "random", EPSILON, "float32"]
         lines.append(
             {
                 "layer": layer,
@@ -170,9 +170,9 @@ def summary(results: dict[str, Any]) -> list[dict[str, Any]]:
                 "min σ²": practice["variance_min"],
                 "median σ²": practice["variance_median"],
                 "theory": practice["predicted"],
-                **{name: rows["yhat", "random", *precision]["survival"] for name, precision in PRECISIONS.items()},
+                **{name: rows["along", "random", *precision]["survival"] for name, precision in PRECISIONS.items()},
                 **{
-                    f"blocked {kind}": rows["yhat", kind, EPSILON, "float32"]["blocked_share"]
+                    f"blocked {kind}": rows["along", kind, EPSILON, "float32"]["blocked_share"]
                     for kind in COMPARED_ORDERS
                 },
                 "2 / m": 2 / practice["entries"],
@@ -185,24 +185,24 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
     """Draw what survives of the blocked parts, and their share of the gradient, layer by layer."""
     from bnjax.reporting.figures import lines
 
-    titles = {"mean": "its mean", "yhat": "its part along ŷ"}
+    titles = {"mean": "its mean", "along": "its part along ŷ"}
     precisions = {value: name for name, value in PRECISIONS.items()}
     rows = [
         {**row, "precision": precisions[row["epsilon"], row["dtype"]], "part of G": titles[row["part"]]}
         for row in results["table"]
-        if row["part"] in titles and row["survival"] is not None
+        if row["part"] != "rest" and row["survival"] is not None
     ]
     on_random_rows = [row for row in rows if row["batch"] == "random"]
     predicted = [
         {**row, "survival": row["predicted"], "survival_std": row["predicted_std"], "precision": "theory, ε = 1e-5"}
         for row in on_random_rows
-        if row["part"] == "yhat" and (row["epsilon"], row["dtype"]) == (EPSILON, "float64")
+        if row["part"] == "along" and (row["epsilon"], row["dtype"]) == (EPSILON, "float64")
     ]
     practice = [row for row in rows if (row["epsilon"], row["dtype"]) == (EPSILON, "float32")]
     chance = [
         {**row, "share": 1 / row["entries"], "share_std": None, "part of G": "either, by chance: 1 / m"}
         for row in practice
-        if row["part"] == "yhat"
+        if row["part"] == "along"
     ]
     names = list(dict.fromkeys(row["name"] for row in rows))
     few = names if len(names) <= 4 else [names[0], "…", names[-1]]

@@ -28,8 +28,8 @@ from jaxtyping import Array
 import bnjax
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState, evaluate
-from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict
 from experiments.common.averages import over_seeds
+from experiments.common.claim import BLINDNESS, OWN_QUESTION, Claim, verdict
 from experiments.common.command import main
 from experiments.common.networks import MODELS, DataOptions, NormalizerName, fixed_keys
 from experiments.common.progress import training_bar
@@ -129,9 +129,7 @@ def blocking_of(model: nn.Module, state: TrainState, images: Array, labels: Arra
 
     Its dropout, if any, drops the same in every row.
     """
-    variables, images = jax.tree.map(
-        lambda leaf: leaf.astype(float), ({"params": state.params, "batch_stats": state.stats}, images)
-    )
+    variables, images = jax.tree.map(lambda leaf: leaf.astype(float), (state.variables, images))
     rngs = fixed_keys()
     cut = cut_at_last_normalizer(model, variables, images, rngs=rngs)
 

@@ -35,7 +35,7 @@ from bnjax.normalizers import (
     post_shifted_batch_norm,
     rms_norm,
 )
-from experiments.claims.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
+from experiments.common.claim import BLINDNESS, OWN_QUESTION, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.progress import progress
 from experiments.common.small_network import NetworkOptions, TrainedNetwork, averaged, batches, told

@@ -25,8 +25,8 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages, random_crop, random_flip
 from bnjax.measurements import last_layer_inputs, neighbour_accuracy, t_sne
 from bnjax.training import Recipe, Trained
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds, p_of, paired_difference
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, NormalizerName
 from experiments.common.orders import COMPARED_ORDERS, check_orders
@@ -99,8 +99,7 @@ def run(config: Config) -> dict[str, Any]:
             which = {"normalizer": normalizer, "batches": kind, "seed": seed}
             state, history = _trained(config, recipe, train_data, test_data, which, advance)
             curves += [{**which, **row} for row in history]
-            variables = {"params": state.params, "batch_stats": state.stats}
-            features = np.asarray(last_layer_inputs(model, variables, jnp.asarray(images)))
+            features = np.asarray(last_layer_inputs(model, state.variables, jnp.asarray(images)))
             runs.append({**which, **history[-1], "neighbour_accuracy": neighbour_accuracy(features, labels)})
             if seed == config.seed:
                 for (x, y), label in zip(t_sne(features, seed=seed, perplexity=PERPLEXITY), labels, strict=True):

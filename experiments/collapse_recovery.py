@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bnjax.training import Recipe, TrainState
-from experiments.claims.claim import Claim
 from experiments.claims.collapse import claims_of_shift
 from experiments.common.averages import compared, over_seeds, paired_test, without_test
+from experiments.common.claim import Claim
 from experiments.common.collapsed_filters import filters
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, ModelName, optimizer_of_any_rate, start_at_rate

@@ -21,7 +21,7 @@ import optax
 from jaxtyping import Array
 
 from bnjax.normalizers import Normalizer, batch_norm, post_shifted_batch_norm
-from experiments.claims.claim import COLLAPSE, Claim, verdict
+from experiments.common.claim import COLLAPSE, Claim, verdict
 from experiments.common.command import main
 from experiments.common.options import Options
 

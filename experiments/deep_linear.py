@@ -23,7 +23,6 @@ from bnjax.models import DeepLinear
 from bnjax.normalizers import Normalizer
 from bnjax.normalizers.normalizer import Mode
 from bnjax.training import Recipe
-from experiments.claims.claim import Claim
 from experiments.claims.trajectory import (
     COVARIATE_SHIFT,
     CURVATURE,
@@ -33,6 +32,7 @@ from experiments.claims.trajectory import (
     trajectory_claims,
 )
 from experiments.common import trajectory_figures
+from experiments.common.claim import Claim
 from experiments.common.command import main
 from experiments.common.networks import NORMALIZERS
 from experiments.common.trajectory import failures, followed, summary

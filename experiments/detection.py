@@ -28,9 +28,9 @@ from bnjax.data import Scenes, coco, random_batches, scenes_of
 from bnjax.measurements import average_precision
 from bnjax.models.detection import Detections, Detector, detection_loss, detections, recall
 from bnjax.training import Recipe, TrainState
-from experiments.claims.claim import Claim
 from experiments.claims.collapse import claims_of_shift
 from experiments.common.averages import compared, over_seeds, paired_test
+from experiments.common.claim import Claim
 from experiments.common.collapsed_filters import collapsed_by_layer, collapsed_share, filters
 from experiments.common.command import main
 from experiments.common.detection_figures import SHOWN_FROM, figures
@@ -193,10 +193,9 @@ def _observed(
 
 @partial(jax.jit, static_argnums=0)
 def _detections(model: Detector, state: TrainState, images: Array) -> Detections:
-    variables = {"params": state.params, "batch_stats": state.stats}
 
     def of_row(image: Array) -> Detections:
-        predictions: Any = model.apply(variables, image[None], mode="running")
+        predictions: Any = model.apply(state.variables, image[None], mode="running")
         return jax.tree.map(lambda part: part[0], detections(predictions))
 
     return jax.lax.map(of_row, images, batch_size=CHUNK)

@@ -35,7 +35,7 @@ from experiments.common.networks import (
     optimizer_of_any_rate,
     start_at_rate,
 )
-from experiments.common.observed import Run, observed_runs
+from experiments.common.observed import PlannedRun, observed_runs
 from experiments.common.progress import training_bar
 from experiments.common.stretches import stretch_of_batches
 
@@ -106,7 +106,7 @@ def run(config: Config) -> dict[str, Any]:
     curves, runs, layers, bins, diverged = [], [], [], [], []
     with training_bar(count * config.epochs) as advance:
 
-        def planned() -> Iterator[Run]:
+        def planned() -> Iterator[PlannedRun]:
             for seed in range(config.seed, config.seed + config.seeds):
                 learned = {
                     name: _learned_before(config, name, recipes["momentum", name], before, seed, advance)
@@ -117,7 +117,7 @@ def run(config: Config) -> dict[str, Any]:
                     recipe = recipes[optimizer, name]
                     scaled = rate * COMPARED.get(optimizer, 1.0)
                     first = learned[name] if start == "fine_tuned" else None
-                    yield Run(
+                    yield PlannedRun(
                         {**dict(zip(KIND, (optimizer, rate, start, name), strict=True)), "seed": seed},
                         recipe,
                         partial(_observed, config, recipe, images),

@@ -24,8 +24,8 @@ from jaxtyping import Array, Float
 from bnjax.data import LabelledImages
 from bnjax.models.flow import RealNVP, bits_per_dimension, dequantized
 from bnjax.training import TrainState
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds, p_of, paired_difference
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.flow_training import SAMPLES, Config, flow_of, recipe_of, trained_flow
 from experiments.common.progress import training_bar
@@ -94,8 +94,7 @@ def _log_likelihoods(
     model: RealNVP, state: TrainState, mixtures: Float[Array, "alphas pairs h w channels"]
 ) -> Float[Array, "alphas pairs"]:
     apply: Any = model.apply
-    variables = {"params": state.params, "batch_stats": state.stats}
-    return jax.lax.map(lambda images: apply(variables, images, mode="running"), mixtures)
+    return jax.lax.map(lambda images: apply(state.variables, images, mode="running"), mixtures)
 
 
 def _joint_jacobian(model: RealNVP, state: TrainState, data: LabelledImages) -> dict[str, float | int]:
@@ -104,7 +103,7 @@ def _joint_jacobian(model: RealNVP, state: TrainState, data: LabelledImages) -> 
     Of the latter, whose determinant is 0, the singular values above rounding are taken.
     """
     images = jnp.asarray(data.images[:JOINT_ROWS, -JOINT_SIZE:, -JOINT_SIZE:], float)
-    variables = jax.tree.map(lambda leaf: leaf.astype(float), {"params": state.params, "batch_stats": state.stats})
+    variables = jax.tree.map(lambda leaf: leaf.astype(float), state.variables)
     apply: Any = model.apply
 
     def encoded(images: Array) -> tuple[Array, Array]:

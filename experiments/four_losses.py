@@ -27,8 +27,8 @@ from jaxtyping import Array, Float
 from bnjax.data import random_batches
 from bnjax.models import cut_at_last_normalizer
 from bnjax.training import Recipe, TrainState
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.averages import over_seeds
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.networks import MODELS, DataOptions, NormalizerName, normalizer_at
 from experiments.common.progress import progress, training_bar
@@ -108,9 +108,7 @@ def _differences(
     model: nn.Module, state: TrainState, images: Array, labels: Array, key: Array, deviation: float
 ) -> Float[Array, "4 4"]:
     """Return ‖∇_i − ∇_j‖ / ‖∇_i‖ for the four losses."""
-    variables = jax.tree.map(
-        lambda leaf: leaf.astype(images.dtype), {"params": state.params, "batch_stats": state.stats}
-    )
+    variables = jax.tree.map(lambda leaf: leaf.astype(images.dtype), state.variables)
     dropout_key, noise_key, key = jax.random.split(key, 3)
     cut = cut_at_last_normalizer(model, variables, images, rngs={"dropout": dropout_key, "noise": noise_key})
     slope, offset = cut.normalizer.affine(cut.params, cut.features, mode="batch", key=noise_key)

@@ -21,7 +21,7 @@ from jaxtyping import Array
 
 from bnjax.normalizers import batch_norm, detached_batch_norm, frozen_batch_norm
 from bnjax.normalizers.normalizer import Normalizer
-from experiments.claims.claim import BLINDNESS, Claim, verdict, with_spread
+from experiments.common.claim import BLINDNESS, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.options import Options
 

@@ -19,7 +19,7 @@ import numpy as np
 import bnjax
 from bnjax.normalizers import Normalizer, batch_norm, identity, layer_norm
 from bnjax.reporting.tables import format_value
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
 from experiments.common.small_network import NetworkOptions, TrainedNetwork, averaged, batches, told
 from experiments.common.threads import call_in_threads

@@ -6,7 +6,6 @@ and what it found, two of which can be set side by side. Records that cannot be 
 
 import dataclasses
 import importlib
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,6 +15,7 @@ import tyro
 from bnjax.reporting.files import write_text
 from bnjax.reporting.pages import Run, runs_page
 from bnjax.reporting.records import RESULT_FILE, Record, read_record
+from experiments.common.ending import end_with
 from experiments.common.folder import PAGE_FILE
 from experiments.common.question import ROOMS, question_of
 
@@ -75,8 +75,7 @@ def main(folder: Annotated[Path, tyro.conf.Positional] = Path("results")) -> Non
     try:
         print(index(folder))
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        end_with(2, f"error: {error}")
 
 
 if __name__ == "__main__":

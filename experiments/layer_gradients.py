@@ -24,7 +24,7 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.measurements import layer_names
 from bnjax.training import Recipe, TrainState, mean_loss
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, NormalizerName
 from experiments.common.orders import COMPARED_ORDERS, check_orders
@@ -154,8 +154,7 @@ def figures(results: dict[str, Any], config: dict[str, Any]) -> "dict[str, Figur
 
 def _measure(config: Config, recipe: Recipe, state: TrainState, data: LabelledImages, kind: str) -> list[dict]:
     """Return a row for every layer, from the input on: mean and standard deviation over the batches."""
-    variables = {"params": state.params, "batch_stats": state.stats}
-    names = layer_names(recipe.model, variables, jnp.asarray(data.images[:2]), mode="running")
+    names = layer_names(recipe.model, state.variables, jnp.asarray(data.images[:2]), mode="running")
     indices = COMPARED_ORDERS[kind](data.labels, config.batch_size, np.random.default_rng(config.seed)).indices
     chosen = indices[np.linspace(0, len(indices) - 1, min(config.batches, len(indices)), dtype=int)]
     batches = (config.over_devices((data.images[rows], data.labels[rows])) for rows in chosen)

@@ -25,18 +25,18 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from bnjax.normalizers import Normalizer
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
 from experiments.common.command import main
+from experiments.common.live_features import live_features
 from experiments.common.networks import NormalizerName, normalizer_at
 from experiments.common.split_head_networks import (
     SplitHeadOptions,
-    TrainedNetwork,
+    TrainedSplitHead,
     features_before_normalizer,
-    live_features,
     off_diagonal_hessian,
     single_class_rows,
     split_term,
-    trained_networks,
+    trained_split_heads,
 )
 
 if TYPE_CHECKING:
@@ -81,18 +81,18 @@ def run(config: Config) -> dict[str, Any]:
     train_data, test_data = config.images(train=True), config.images(train=False)
     batches = single_class_rows(test_data.labels, rows=config.rows, repeats=config.repeats, seed=config.seed)
     table = []
-    for network in trained_networks(config, train_data, test_data):
+    for network in trained_split_heads(config, train_data, test_data):
         features = config.over_devices(features_before_normalizer(network)[batches], axis=1)
         table += [_row(network, name, features) for name in config.normalizers]
     return {"table": table, "data": f"trained on {train_data.name}; measured on {test_data.name}"}
 
 
-def _row(network: TrainedNetwork, normalizer: NormalizerName, features: Array) -> dict[str, Any]:
+def _row(network: TrainedSplitHead, normalizer: NormalizerName, features: Array) -> dict[str, Any]:
     """Return the row of the table for one normalizer behind one network's features."""
     off_diagonal = off_diagonal_hessian(network.model, network.state.params, "standardized")
     linear, none = part_norms(normalizer_at(normalizer, epsilon=EPSILON), off_diagonal, features)
     measured = np.asarray(linear.reference) > 0
-    left_out = jax.vmap(live_features)(features) & ~jax.vmap(measured_features)(features)
+    left_out = live_features(jnp.std(features, axis=1)) & ~jax.vmap(measured_features)(features)
     found = bool(measured.any())
     norms = {
         "gradient_norm": np.asarray(linear.gradient)[measured],
@@ -115,7 +115,7 @@ def _row(network: TrainedNetwork, normalizer: NormalizerName, features: Array) -
 
 def measured_features(x: Float[Array, "rows d"]) -> Bool[Array, " d"]:
     """Return which live features have a variance that EPSILON is negligible beside."""
-    return live_features(x) & (NEGLIGIBLE * jnp.var(x, axis=0) >= EPSILON)
+    return live_features(jnp.std(x, axis=0)) & (NEGLIGIBLE * jnp.var(x, axis=0) >= EPSILON)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -136,7 +136,7 @@ def _part_norms(
     `split_term` returns. Each column goes back by itself, since some normalizers mix the features of a row; through
     batch normalization, where x_d enters ŷ_d alone, the others would add nothing.
     """
-    alive, measured = live_features(x), measured_features(x)
+    alive, measured = live_features(jnp.std(x, axis=0)), measured_features(x)
     _, stats = normalizer.init(x)
 
     def standardize(x: Array) -> tuple[Array, Array]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from experiments import smoothness
-from experiments.claims.claim import Claim
 from experiments.claims.trajectory import (
     COVARIATE_SHIFT,
     LANDSCAPE,
@@ -21,6 +20,7 @@ from experiments.claims.trajectory import (
     SMOOTHNESS,
     trajectory_claims,
 )
+from experiments.common.claim import Claim
 from experiments.common.command import main
 from experiments.common.networks import NormalizerName
 from experiments.common.trajectory import failures, summary

@@ -24,10 +24,11 @@ from jaxtyping import Array
 from bnjax.data import LabelledImages
 from bnjax.models import normalizer_names, passages
 from bnjax.training import Recipe, TrainState, train_step
-from experiments.claims.claim import OPTIMIZATION, Claim
 from experiments.claims.tested import claim_of_tests, comparisons
 from experiments.common.averages import compared, left_out, over_seeds, paired_test
+from experiments.common.claim import OPTIMIZATION, Claim
 from experiments.common.command import main
+from experiments.common.live_features import live_features
 from experiments.common.networks import DataOptions, ModelName
 from experiments.common.observed import observed_from_every_seed
 from experiments.common.stretches import StretchOptions, stretch_of_batches
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 COMPARED = ("none", "batch_norm", "noisy_batch_norm")
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# A feature whose deviation is below this share of the largest is dead and has no unit.
-DEAD = 1e-6
 SHIFTS = ("mean_change", "deviation_change")
 # Pairs to compare, and what the paper says of the second in comparison with the first.
 CLAIMS = (
@@ -109,8 +108,7 @@ def _outputs(
     chosen = np.random.default_rng([config.seed, epoch]).choice(len(data.labels), config.batch_size, replace=False)
     batch = config.over_devices((data.images[chosen], data.labels[chosen]))
     now, then = jax.device_get(_before_and_after_a_step(recipe, state, fixed, *batch))
-    variables = {"params": state.params, "batch_stats": state.stats}
-    names = normalizer_names(recipe.model, variables, fixed, rngs=_keys(state))
+    names = normalizer_names(recipe.model, state.variables, fixed, rngs=_keys(state))
     shown = {layer: names[layer - 1] for layer in (1, (1 + len(names)) // 2, len(names))}
     return [
         {
@@ -133,8 +131,7 @@ def _before_and_after_a_step(
     """Return what leaves every normalizer on the fixed batch, before and after a step on another one."""
 
     def outputs(state: TrainState) -> dict[str, Array]:
-        variables = {"params": state.params, "batch_stats": state.stats}
-        passing = passages(recipe.model, variables, fixed, jnp.sum, rngs=_keys(state))
+        passing = passages(recipe.model, state.variables, fixed, jnp.sum, rngs=_keys(state))
         return {name: passage.output for name, passage in passing.items()}
 
     after, _ = train_step(recipe, state, images, labels)
@@ -151,7 +148,7 @@ def _changes(now: np.ndarray, then: np.ndarray) -> dict[str, float]:
     """Return how far mean and deviation of a feature move, in its deviations before the step; the features' mean."""
     axes = tuple(range(now.ndim - 1))
     deviation = np.std(now, axis=axes)
-    alive = deviation > DEAD * np.max(deviation)
+    alive = np.asarray(live_features(deviation))
     moved = np.abs(np.mean(then, axis=axes) - np.mean(now, axis=axes)), np.abs(np.std(then, axis=axes) - deviation)
     changes = (float(np.mean(change[alive] / deviation[alive])) if alive.any() else 0.0 for change in moved)
     return dict(zip(("mean_change", "deviation_change"), changes, strict=True))

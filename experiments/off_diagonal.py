@@ -22,18 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict, with_spread
 from experiments.common.command import main
+from experiments.common.live_features import live_features
 from experiments.common.split_head_networks import (
     Coordinates,
     SplitHeadOptions,
-    TrainedNetwork,
+    TrainedSplitHead,
     features_before_normalizer,
-    live_features,
     off_diagonal_hessian,
     single_class_rows,
     split_term,
-    trained_networks,
+    trained_split_heads,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def run(config: Config) -> dict[str, Any]:
     train_data, test_data = config.images(train=True), config.images(train=False)
     batches = single_class_rows(test_data.labels, rows=config.rows, repeats=config.repeats, seed=config.seed)
     table, evaluations = [], []
-    for network in trained_networks(config, train_data, test_data):
+    for network in trained_split_heads(config, train_data, test_data):
         begin = perf_counter()
         features = config.over_devices(features_before_normalizer(network)[batches], axis=1)
         for coordinates in EPSILONS:
@@ -73,7 +73,7 @@ def run(config: Config) -> dict[str, Any]:
     }
 
 
-def _rows(network: TrainedNetwork, features: Array, coordinates: Coordinates) -> list[dict[str, Any]]:
+def _rows(network: TrainedSplitHead, features: Array, coordinates: Coordinates) -> list[dict[str, Any]]:
     """Return a row of the table for each part of the term."""
     off_diagonal = off_diagonal_hessian(network.model, network.state.params, coordinates)
     shares, survival, alive = map(np.asarray, split(off_diagonal, features, EPSILONS[coordinates]))
@@ -106,7 +106,7 @@ def split(
     A share is `‖H_off,d Ŷ_linear‖ / ‖H_off,d Ŷ‖`, or that with Ŷ_none; the squares of the two add up to 1. Survival is
     the norm of all that gets through, relative to the norm of the whole term.
     """
-    alive = live_features(x)
+    alive = live_features(jnp.std(x, axis=0))
     scale = jnp.where(alive, jnp.sqrt(jnp.var(x, axis=0) + epsilon), jnp.inf)
     linear, none = split_term(off_diagonal, (x - jnp.mean(x, axis=0)) / scale)
     squares = jnp.sum(jnp.stack([linear, none], axis=-1) ** 2, axis=0)

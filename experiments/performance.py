@@ -17,9 +17,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from bnjax.training import LossNotFiniteError, Recipe
-from experiments.claims.claim import OPTIMIZATION, Claim
 from experiments.claims.tested import claim_of_tests, comparisons
 from experiments.common.averages import left_out, over_seeds, paired_test
+from experiments.common.claim import OPTIMIZATION, Claim
 from experiments.common.command import main
 from experiments.common.networks import (
     DataOptions,

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array
 
 from bnjax.normalizers import batch_norm
-from experiments.claims.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
+from experiments.common.claim import BLINDNESS, SECTION_UNKNOWN, Claim, verdict
 from experiments.common.command import main
 from experiments.common.options import Options
 from experiments.common.progress import progress

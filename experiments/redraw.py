@@ -5,15 +5,15 @@ what is found of the papers' claims by the functions `figures` and `claims` of t
 """
 
 import importlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from bnjax.reporting.records import RESULT_FILE, read_record
-from experiments.claims.claim import with_claims
+from experiments.common.claim import with_claims
 from experiments.common.earlier_records import UNREADABLE, require_todays_terms
+from experiments.common.ending import end_with
 from experiments.common.folder import draw, write_tables
 from experiments.common.pipes import while_somebody_reads
 from experiments.common.question import ROOMS
@@ -63,8 +63,7 @@ def main(directory: Annotated[Path, tyro.conf.Positional], output: Path | None =
     try:
         paths = redraw(directory, output)
     except (ImportError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        end_with(2, f"error: {error}")
     print("\n".join(map(str, paths)))
 
 

@@ -11,23 +11,23 @@ records in DIR say of the claims; smoke runs say nothing of claims.
 """
 
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from bnjax.reporting.files import write_text
 from bnjax.reporting.records import Record, default_directory
 from bnjax.reporting.tables import format_table
-from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper, with_claims
+from experiments.common.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Paper, with_claims
 from experiments.common.earlier_records import UNREADABLE, require_todays_terms
+from experiments.common.ending import end_with, terminated_as_interrupted
 from experiments.common.folder import PAGE_FILE, require_writable, reserved
-from experiments.common.parts import command_without_places, recorded_parts, run_parts
+from experiments.common.parts import command_line, command_without_places, recorded_parts, run_parts
 from experiments.common.pipes import while_somebody_reads
 from experiments.common.reproduced import NOT_RUN, Experiment, claims_page, document, experiment_rows
 
@@ -81,12 +81,8 @@ class Config:
 
     def arguments(self, name: str) -> list[str]:
         """Return the command line of an experiment, besides `--output`."""
-        given = {"smoke": ["--smoke"], "default": [], "paper": ["--preset", "paper"]}[self.preset]
-        if self.devices != 1:
-            given += ["--devices", str(self.devices)]
-        if self.data_dir is not None and hasattr(import_module(f"experiments.{name}").Config, "data_dir"):
-            given += ["--data-dir", str(self.data_dir)]
-        return given
+        sizes = {"smoke": ["--smoke"], "default": [], "paper": ["--preset", "paper"]}[self.preset]
+        return command_line(name, sizes, devices=self.devices, data_dir=self.data_dir)
 
 
 def main(config: Config) -> None:
@@ -98,15 +94,13 @@ def main(config: Config) -> None:
     output = config.output or default_directory(
         "experiments.reproduce", {"preset": config.preset, "devices": config.devices}
     )
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # Told to end, it ends what it has started.
     try:
-        experiments = reproduce(config, output)
+        with terminated_as_interrupted():
+            experiments = reproduce(config, output)
     except KeyboardInterrupt:
-        _exit(130, f"interrupted; the same command with --output {output} goes on")
+        end_with(130, f"interrupted; the same command with --output {output} goes on")
     except (ValueError, OSError) as error:
-        _exit(2, f"error: {error}")
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        end_with(2, f"error: {error}")
     written = [output / PAGE_FILE, *([config.document] if config.document else [])]
     with while_somebody_reads():
         print(format_table(experiment_rows(experiments), columns=("command", "seconds", "checks", "claims")))
@@ -161,11 +155,6 @@ def _with_todays_claims(name: str, record: Record) -> Record:
 
 def _command(name: str, arguments: Sequence[str]) -> str:
     return command_without_places(shlex.join(["python", "-m", f"experiments.{name}", *arguments]))
-
-
-def _exit(status: int, message: str) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise SystemExit(status)
 
 
 if __name__ == "__main__":

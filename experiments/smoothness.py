@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 import optax
 
 from bnjax.training import Recipe
-from experiments.claims.claim import Claim
 from experiments.claims.trajectory import (
     COVARIATE_SHIFT,
     CURVATURE,
@@ -25,6 +24,7 @@ from experiments.claims.trajectory import (
     trajectory_claims,
 )
 from experiments.common import trajectory_figures
+from experiments.common.claim import Claim
 from experiments.common.command import main
 from experiments.common.networks import DataOptions, ModelName
 from experiments.common.trajectory import failures, followed, summary

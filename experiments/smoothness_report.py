@@ -11,7 +11,6 @@ stopped when it is given the same `--output`.
 
 import dataclasses
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,7 +18,7 @@ from bnjax.reporting.records import Record
 from experiments.common.averages import SIGNIFICANT
 from experiments.common.command import main
 from experiments.common.options import BESIDE_TRAINING, Options
-from experiments.common.parts import run_parts
+from experiments.common.parts import command_line, run_parts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,13 +45,8 @@ class Config(Options):
     def arguments(self, part: Part) -> list[str]:
         """Return the command line of an experiment."""
         given = ["--seed", str(self.seed), "--seeds", str(self.seeds), "--preset", self.preset]
-        if self.smoke:
-            given.append("--smoke")
-        if self.devices > 1:
-            given += ["--devices", str(self.devices)]
-        if self.data_dir is not None and hasattr(import_module(f"experiments.{part}").Config, "data_dir"):
-            given += ["--data-dir", str(self.data_dir)]
-        return given
+        smoke = ["--smoke"] if self.smoke else []
+        return command_line(part, [*given, *smoke], devices=self.devices, data_dir=self.data_dir)
 
 
 def run(config: Config) -> dict[str, Any]:

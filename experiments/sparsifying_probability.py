@@ -29,7 +29,7 @@ from bnjax.theorems.sparsifying import (
     pareto_noise,
     two_point_noise,
 )
-from experiments.claims.claim import COLLAPSE, Claim, Verdict
+from experiments.common.claim import COLLAPSE, Claim, Verdict
 from experiments.common.command import main
 from experiments.common.progress import progress
 from experiments.common.scale_gradients import ScaleGradientOptions, gradients_of_trained_scales, over_features

@@ -157,7 +157,7 @@ def _check_variances(rows: list[dict[str, Any]], config: Config, epoch: int) -> 
 
 def _measured(model: nn.Module, state: TrainState, images: Array, labels: Array) -> list[dict[str, Any]]:
     """Return a row for every statement and feature of every normalizer."""
-    variables = jax.tree.map(lambda leaf: leaf.astype(float), {"params": state.params, "batch_stats": state.stats})
+    variables = jax.tree.map(lambda leaf: leaf.astype(float), state.variables)
     rows = []
     for layer, name in enumerate(normalizer_names(model, variables, images, rngs=fixed_keys()), start=1):
         for (statement, form), side in zip(

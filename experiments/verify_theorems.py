@@ -38,7 +38,7 @@ COLUMNS = (
     "worst_error",
     "bound",
     "holds",
-    "violated_share",
+    "violated_cases_share",
 )
 
 
@@ -74,10 +74,11 @@ def run(config: Config) -> dict[str, Any]:
     )
     for (statement, dtype), trials in zip(work, tried, strict=True):
         table.append(_row(statement, dtype, trials))
-        if statement.form == "printed" and table[-1]["violated_share"]:
+        if statement.form == "printed" and table[-1]["violated_cases_share"]:
             counterexamples.append(_counterexample(statement, dtype, trials))
     notes = [
         "applies_share: of the features, those at which the statement's hypothesis holds; only these are compared.",
+        "violated_cases_share: of the cases, those in which the statement does not hold at some of these features.",
         "worst_error is relative to the size of the numbers that both sides are sums of; rounding allows bound.",
     ]
     return {
@@ -177,7 +178,7 @@ def _row(statement: Statement, dtype: str, trials: list[dict[str, Any]]) -> dict
         "worst_error": float(error[worst]),
         "bound": float(bound[worst]),
         "holds": not violated.any() if asserted else None,
-        "violated_share": float(np.mean(violated)),
+        "violated_cases_share": float(np.mean(violated)),
         "reason": "" if asserted else reason,
     }
 

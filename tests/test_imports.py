@@ -1,4 +1,4 @@
-"""Imports go one way: normalizers → derivatives → everything that builds on them."""
+"""Imports go one way: normalizers → derivatives → everything that builds on them → experiments."""
 
 import ast
 import subprocess
@@ -11,7 +11,9 @@ import pytest
 import bnjax
 
 PACKAGE = Path(__file__).parents[1] / "bnjax"
-MAY_IMPORT = {
+EXPERIMENTS = PACKAGE.with_name("experiments")
+# For each room those of the same package that it may import.
+OF_LIBRARY = {
     "normalizers": {"normalizers"},
     "derivatives": {"derivatives", "normalizers"},
     "models": {"models", "boxes", "normalizers", "row_arguments"},
@@ -20,6 +22,12 @@ MAY_IMPORT = {
     "measurements": {"measurements", "compilation", "devices", "models", "normalizers"},
     "curvature": {"curvature", "compilation", "training", "normalizers"},
     "reporting": {"reporting"},
+}
+OF_EXPERIMENTS = {"common": {"common"}, "claims": {"claims", "common"}, "own": {"own", "common"}}
+MAY_IMPORT = {
+    package / room: others
+    for package, rooms in {PACKAGE: OF_LIBRARY, EXPERIMENTS: OF_EXPERIMENTS}.items()
+    for room, others in rooms.items()
 }
 
 
@@ -36,11 +44,16 @@ def imported_roots(room: Path) -> set[str]:
     return {name.split(".")[0] for source in room.rglob("*.py") for name in imports(source)}
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
+@pytest.mark.parametrize("room", MAY_IMPORT, ids=lambda room: f"{room.parent.name}.{room.name}")
 def test_a_room_imports_only_the_rooms_before_it(room):
-    names = {name for source in (PACKAGE / room).rglob("*.py") for name in imports(source)}
-    rooms = {name.split(".")[1] for name in names if name.startswith("bnjax.")}
+    names = {name for source in room.rglob("*.py") for name in imports(source)}
+    rooms = {name.split(".")[1] for name in names if name.startswith(f"{room.parent.name}.")}
+    assert names
     assert rooms <= MAY_IMPORT[room]
+
+
+def test_every_room_of_the_experiments_has_its_place():
+    assert {folder.parent.name for folder in EXPERIMENTS.glob("*/__init__.py")} == OF_EXPERIMENTS.keys()
 
 
 @pytest.mark.parametrize("room", ["normalizers", "derivatives"])

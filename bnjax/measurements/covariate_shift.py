@@ -9,7 +9,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from bnjax.models.interception import apply_around
+from bnjax.models.interception import names_of
 
 
 class CovariateShift(NamedTuple):
@@ -36,16 +36,7 @@ def parameter_order(model: nn.Module, variables: Mapping[str, Any], *inputs: Arr
         **options: further arguments of the model, such as `mode="running"`.
     """
     holders = {"/".join(path[:-1]) for path in flatten_dict(variables["params"])}
-    names: list[str] = []
-
-    def note(_: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
-        names.append(name)
-        return call(value)
-
-    def apply(variables: Mapping[str, Any], *inputs: Array) -> Any:
-        return apply_around(note, model, variables, *inputs, **options)
-
-    jax.eval_shape(apply, variables, *inputs)
+    names = names_of(model, variables, *inputs, of=lambda _: True, **options)
     return [name for name in dict.fromkeys(names) if name in holders]
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
 from flax import linen as nn
 from jaxtyping import Array
 
-from bnjax.models.interception import apply_around
+from bnjax.models.interception import apply_around, names_of
 
 
 class AppliedLayer(NamedTuple):
@@ -36,7 +35,7 @@ def applied_layers(
     layers: list[AppliedLayer] = []
 
     def note(module: nn.Module, name: str, value: Array, call: Callable[[Array], Any]) -> Any:
-        if module.has_variable("params", "kernel"):
+        if _has_kernel(module):
             layers.append(AppliedLayer(name, value))
         return call(value)
 
@@ -48,11 +47,8 @@ def layer_names(model: nn.Module, variables: Mapping[str, Any], *inputs: Array, 
 
     Arguments as in `applied_layers`.
     """
-    names: list[str] = []
+    return list(dict.fromkeys(names_of(model, variables, *inputs, of=_has_kernel, **options)))
 
-    def note(variables: Mapping[str, Any], *inputs: Array) -> None:
-        _, layers = applied_layers(model, variables, *inputs, **options)
-        names.extend(layer.name for layer in layers)
 
-    jax.eval_shape(note, variables, *inputs)
-    return list(dict.fromkeys(names))
+def _has_kernel(module: nn.Module) -> bool:
+    return module.has_variable("params", "kernel")

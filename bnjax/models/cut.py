@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
 from flax import linen as nn
 from jaxtyping import Array
 
-from bnjax.models.interception import apply_around
+from bnjax.models.interception import apply_around, names_of
 from bnjax.models.normalizer import Normalization
 from bnjax.normalizers import Normalizer
 from bnjax.normalizers.normalizer import Params, Stats
+
+# How a network is applied here, whose statistics are then those of the batch.
+BATCH_MODE: dict[str, Any] = {"mode": "batch", "mutable": ["batch_stats"]}
 
 
 class Cut(NamedTuple):
@@ -44,17 +46,9 @@ def normalizer_names(
 
     One that is applied several times is named as often. Arguments as in `cut_at`.
     """
-    names: list[str] = []
-
-    def note(_: Normalizer, name: str, __: Array, call: Callable[[], Array]) -> Array:
-        names.append(name)
-        return call()
-
-    def apply(variables: Mapping[str, Any], inputs: Array) -> Array:
-        return _applied(model, variables, inputs, rngs, note)
-
-    jax.eval_shape(apply, variables, inputs)
-    return names
+    return names_of(
+        model, variables, inputs, of=lambda module: isinstance(module, Normalization), rngs=rngs, **BATCH_MODE
+    )
 
 
 def cut_at(
@@ -126,8 +120,7 @@ def _applied(
             return around(module.norm, name, value, lambda: call(value))
         return call(value)
 
-    options: dict[str, Any] = {"mode": "batch", "mutable": ["batch_stats"], "rngs": rngs}
-    return apply_around(around_normalizer, model, variables, inputs, **options)[0]
+    return apply_around(around_normalizer, model, variables, inputs, rngs=rngs, **BATCH_MODE)[0]
 
 
 def _at(collection: Mapping[str, Any], name: str) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 from flax import linen as nn
 
 # What to make of a call: the module, where its variables are, its input, and the call, which takes an input.
@@ -36,3 +37,28 @@ def apply_around(around: Around, model: nn.Module, variables: Mapping[str, Any],
 
     with nn.intercept_methods(intercepted):
         return model.apply(variables, *inputs, **options)
+
+
+def names_of(
+    model: nn.Module, variables: Mapping[str, Any], *inputs: Any, of: Callable[[nn.Module], bool], **options: Any
+) -> list[str]:
+    """Return where the variables of a model's modules are, in the order of their calls; nothing is computed.
+
+    A module that is called several times is named as often.
+
+    Args:
+        model, variables, inputs, options: as in `apply_around`.
+        of: which modules are meant.
+    """
+    names: list[str] = []
+
+    def note(module: nn.Module, name: str, value: Any, call: Callable[[Any], Any]) -> Any:
+        if of(module):
+            names.append(name)
+        return call(value)
+
+    def apply(variables: Mapping[str, Any], *inputs: Any) -> Any:
+        return apply_around(note, model, variables, *inputs, **options)
+
+    jax.eval_shape(apply, variables, *inputs)
+    return names

@@ -31,6 +31,11 @@ class TrainState(NamedTuple):
     stats: Any
     optimizer_state: Any
 
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Parameters and batch statistics, as `model.apply` takes them."""
+        return {"params": self.params, "batch_stats": self.stats}
+
 
 def digest(state: TrainState) -> str:
     """Return a short name of all numbers of a state and their places."""

@@ -190,8 +190,7 @@ def evaluate(
 
     def of_row(row: tuple[Array, Array]) -> Metrics:
         image, label = row
-        variables = {"params": state.params, "batch_stats": state.stats}
-        outputs: Any = recipe.model.apply(variables, image[None], mode="running")
+        outputs: Any = recipe.model.apply(state.variables, image[None], mode="running")
         made = {"loss": recipe.loss, "score": recipe.score}
         return Metrics(*(mean_over_rows(name, of(outputs, label[None]), label[None]) for name, of in made.items()))
 

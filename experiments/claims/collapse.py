@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.claims.claim import COLLAPSE, Claim
 from experiments.claims.tested import claim_of_tests, comparisons
+from experiments.common.claim import COLLAPSE, Claim
 
 PLACE = "abstract"
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from experiments.claims.claim import COLLAPSE, Claim, verdict
 from experiments.claims.collapse import PLACE, claims_of_shift
 from experiments.claims.tested import claim_of_tests, comparisons, runs_told
+from experiments.common.claim import COLLAPSE, Claim, verdict
 
 KIND = ("optimizer", "learning_rate", "start")
 

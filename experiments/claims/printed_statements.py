@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from experiments.claims.claim import Claim, verdict
 from experiments.claims.theorems import THEOREMS, Theorem
+from experiments.common.claim import Claim, verdict
 
 # The statements that are tried there, and the one from whose derived form each follows, or should.
 DERIVED = {"S1": "S1", "S2": "S2", "S3": "S3", "S4": "S1", "S6": "S6"}

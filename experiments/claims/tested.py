@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.claims.claim import Claim, Paper, Verdict
 from experiments.common.averages import SIGNIFICANT
+from experiments.common.claim import Claim, Paper, Verdict
 
 # So many tests of one claim are told one by one.
 TOLD = 4

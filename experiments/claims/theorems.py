@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from bnjax.reporting.tables import format_value
-from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, SECTION_UNKNOWN, Claim, Paper, verdict
+from experiments.common.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, SECTION_UNKNOWN, Claim, Paper, verdict
 
 
 class Theorem(NamedTuple):
@@ -114,14 +114,14 @@ def claims(results: dict[str, Any], config: dict[str, Any]) -> list[Claim]:
         )
         if not derived or (not printed and any(row["form"] == "printed" for row in rows)):
             continue  # It was not tried, or there is no case that it is about.
-        holds, violated = all(row["holds"] for row in derived), any(row["violated_share"] for row in printed)
+        holds, violated = all(row["holds"] for row in derived), any(row["violated_cases_share"] for row in printed)
         cases = [holds, *([not violated] if printed else [])]
         if all(cases):
             cases += [row["applies_share"] == 1 for row in printed]
         misprinted = bool(theorem.correction) and holds and violated
         shares, applying = (
             ", ".join(f"{row[key]:.0%} ({row['dtype']})" for row in printed)
-            for key in ("violated_share", "applies_share")
+            for key in ("violated_cases_share", "applies_share")
         )
         ours = [
             f"its hypothesis, {theorem.hypothesis}, holds at {applying} of the features" if theorem.hypothesis else "",

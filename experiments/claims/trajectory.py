@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.claims.claim import OPTIMIZATION, Claim
 from experiments.claims.tested import claim_of_tests, comparisons
+from experiments.common.claim import OPTIMIZATION, Claim
 
 THEOREM = "theorem 4.2 (there in the outputs of one layer)"
 DEFINITION = "definition 2.1"

@@ -16,17 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from bnjax.measurements import gradient_parts
+from bnjax.measurements import GradientParts, gradient_parts
 from bnjax.normalizers import Normalizer
 from bnjax.normalizers.moments import batch_axes, moments
-
-PARTS = ("mean", "yhat", "rest")
-# A feature whose deviation over the batch is below this share of the layer's largest is dead.
-DEAD = 1e-6
+from experiments.common.live_features import live_features
 
 
 class CarriedBack(NamedTuple):
-    """The three `PARTS` of a gradient at one normalizer, in their order; all norms are those of single features.
+    """The three `GradientParts` at one normalizer, in their order; all norms are those of single features.
 
     Attributes:
         norms: ‖part‖.
@@ -68,8 +65,8 @@ def part_rows(measured: CarriedBack, epsilon: float) -> list[dict[str, Any]]:
     A part of which there is nothing has no survival.
     """
     variance = np.asarray(measured.variance, float)
-    dead = variance <= DEAD**2 * np.max(variance)
-    kept = ~dead | (epsilon > 0)
+    alive = np.asarray(live_features(np.sqrt(variance)))
+    kept = alive | (epsilon > 0)
     norms, sent, arriving = (np.asarray(array, float)[:, kept] for array in measured[:3])
     leak = epsilon / (variance[kept] + epsilon)
     factors = np.stack([np.zeros_like(leak), leak, np.ones_like(leak)])
@@ -86,7 +83,7 @@ def part_rows(measured: CarriedBack, epsilon: float) -> list[dict[str, Any]]:
             "blocked_share": float(share[0] + share[1]),
             "variance_min": float(np.min(variance)),
             "variance_median": float(np.median(variance)),
-            "dead": int(np.sum(dead)),
+            "dead": int(np.sum(~alive)),
         }
-        for k, part in enumerate(PARTS)
+        for k, part in enumerate(GradientParts._fields)
     ]

@@ -38,10 +38,9 @@ def filters(model: nn.Module, state: TrainState, images: Array) -> dict[str, dic
 
 @partial(jax.jit, static_argnums=0)
 def _margins(model: nn.Module, state: TrainState, images: Array) -> dict[str, Array]:
-    variables = {"params": state.params, "batch_stats": state.stats}
 
     def of_row(image: Array) -> dict[str, Array]:
-        return filter_margins(model, variables, image[None], mode="running")
+        return filter_margins(model, state.variables, image[None], mode="running")
 
     return jax.tree.map(lambda rows: jnp.max(rows, axis=0), jax.lax.map(of_row, images, batch_size=CHUNK))
 

@@ -15,9 +15,7 @@ interrupted.
 
 import dataclasses
 import shlex
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -25,7 +23,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +32,8 @@ import tyro
 from bnjax.compilation import compile_sooner
 from bnjax.devices import row_mesh
 from bnjax.reporting.records import RESULT_FILE, Record, default_directory, provenance
-from experiments.claims.claim import Claim, with_claims
+from experiments.common.claim import Claim, with_claims
+from experiments.common.ending import end_with, terminated_as_interrupted
 from experiments.common.folder import Figures, Results, print_results, publish, reserved
 from experiments.common.options import Options
 from experiments.common.pipes import while_somebody_reads
@@ -93,7 +92,7 @@ def main(
     settings = {key: value for key, value in dataclasses.asdict(config).items() if key != "output"}
     directory = config.output or default_directory(name, settings)
     try:
-        with _terminated_as_interrupted(), reserved(directory):
+        with terminated_as_interrupted(), reserved(directory):
             begin = perf_counter()
             with _without_optimization() if config.smoke else nullcontext():
                 results = run(dataclasses.replace(config, output=directory))
@@ -118,10 +117,10 @@ def main(
             complaint += publish(directory, record, figures)
         print_results(record, directory, summary, columns)
     except KeyboardInterrupt:
-        _exit(130, f"interrupted: {_left(directory)}")
+        end_with(130, f"interrupted: {_left(directory)}")
     # The last three: a loss that is not finite, memory that does not suffice.
     except (ValueError, TypeError, OSError, ArithmeticError, MemoryError, jax.errors.JaxRuntimeError) as error:
-        _exit(2, f"error: {error}{_place(error)}")
+        end_with(2, f"error: {error}{_place(error)}")
     for line in (*results.get("failures", ()), *complaint):
         print(f"failed: {line}", file=sys.stderr)
     if results.get("failures") or complaint:
@@ -141,7 +140,7 @@ def _parse(config_type: type[Config], name: str, args: Sequence[str] | None) -> 
             return tyro.cli(config_type, prog=f"python -m {name}", args=args, default=default, config=markers)
         raise SystemExit(0)  # Nobody reads the help any more.
     except (ValueError, TypeError) as error:
-        _exit(2, f"error: {error}")
+        end_with(2, f"error: {error}")
 
 
 def _start_devices(count: int) -> None:
@@ -153,20 +152,7 @@ def _start_devices(count: int) -> None:
     try:
         row_mesh(count)
     except ValueError as error:
-        _exit(2, f"error: --devices {count}: {error}")
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let a run that is told to end (SIGTERM) end as by Ctrl-C, with what it has started."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        end_with(2, f"error: --devices {count}: {error}")
 
 
 @contextmanager
@@ -196,9 +182,3 @@ def _place(error: BaseException) -> str:
     if frame is frames[-1] and (frame.line or "").startswith("raise "):
         return ""
     return f" ({Path(frame.filename).name}:{frame.lineno}, in {frame.name})"
-
-
-def _exit(status: int, message: str) -> NoReturn:
-    with suppress(BrokenPipeError):
-        print(message, file=sys.stderr)
-    raise SystemExit(status)

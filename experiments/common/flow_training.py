@@ -175,8 +175,7 @@ def trained_flow(
     size = train_data.images.shape[1:3]
 
     def samples_of(_: int, state: TrainState) -> list[Any]:
-        variables = {"params": state.params, "batch_stats": state.stats}
-        drawn = np.nan_to_num(_sampled(recipe.model, variables, jax.random.key(config.seed), size))
+        drawn = np.nan_to_num(_sampled(recipe.model, state.variables, jax.random.key(config.seed), size))
         return np.round(np.clip(drawn, 0, 1), 3).tolist()
 
     (state, history), samples = trained_and_observed(

@@ -27,7 +27,7 @@ PRECISIONS = {
 
 def measured_layers(model: nn.Module, state: TrainState, images: Array, labels: Array) -> list[dict[str, Any]]:
     """Return a row for every normalizer, precision and part, on one batch."""
-    variables = {"params": state.params, "batch_stats": state.stats}
+    variables = state.variables
     rngs = fixed_keys()
     names = normalizer_names(model, variables, images, rngs=rngs)
     table = []

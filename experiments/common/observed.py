@@ -95,7 +95,7 @@ def _seen(file: Path) -> Any:
         ) from None
 
 
-class Run(NamedTuple):
+class PlannedRun(NamedTuple):
     """A run to be made.
 
     Attributes:
@@ -113,7 +113,7 @@ class Run(NamedTuple):
 
 def observed_runs(
     config: TrainingOptions,
-    runs: Iterable[Run],
+    runs: Iterable[PlannedRun],
     train_data: LabelledImages,
     test_data: LabelledImages,
     *,
@@ -182,7 +182,7 @@ def observed_from_every_seed(
         LossNotFiniteError: every run diverged.
     """
     runs = [
-        Run({"normalizer": name, "seed": seed}, recipe, partial(observe, recipe, seed))
+        PlannedRun({"normalizer": name, "seed": seed}, recipe, partial(observe, recipe, seed))
         for (name, recipe), seed in product(recipes.items(), range(config.seed, config.seed + seeds))
     ]
     with training_bar(len(runs) * config.epochs) as advance:

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import NamedTuple
@@ -79,6 +80,20 @@ def recorded_parts(parts: Mapping[str, Sequence[str]], output: Path) -> Parts:
                 continue
             _require_command(records[name], output / name, _command(name, output, arguments))
     return Parts(records, reasons)
+
+
+def command_line(name: str, given: Sequence[str], *, devices: int, data_dir: Path | None) -> list[str]:
+    """Return the command line of an experiment besides `--output`, with the options that all of a whole share.
+
+    Args:
+        name: of its module in `experiments`.
+        given: its other options.
+        devices: as of the whole.
+        data_dir: as of the whole; left out where the experiment reads no images.
+    """
+    spread = ["--devices", str(devices)] if devices != 1 else []
+    takes_images = data_dir is not None and hasattr(import_module(f"experiments.{name}").Config, "data_dir")
+    return [*given, *spread, *(["--data-dir", str(data_dir)] if takes_images else [])]
 
 
 def command_without_places(command: str) -> str:

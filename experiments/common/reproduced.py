@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from bnjax.reporting.records import Record, column_names
 from bnjax.reporting.tables import counted, format_value
-from experiments.claims.claim import PAPERS, Paper, Verdict
+from experiments.common.claim import PAPERS, Paper, Verdict
 from experiments.common.folder import PAGE_FILE
 from experiments.common.question import question_of
 

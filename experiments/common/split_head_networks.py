@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from bnjax.data import LabelledImages, random_batches
 from bnjax.derivatives import cross_entropy_head, expand
@@ -39,8 +39,6 @@ else:  # On the command line, whatever the tables hold.
 # The authors take the Hessian at the output y = 0 of the affine phase, beside the unscaled Ŷ; the standardized
 # coordinates count the affine phase to the head.
 Coordinates = Literal["authors", "standardized"]
-# A feature whose deviation over the batch is below this share of the largest is dead.
-DEAD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ class SplitHeadOptions(ImageOptions, TrainingOptions):
         return dataclasses.replace(published, batch_size=128, epochs=10, rows=128, repeats=100)
 
 
-class TrainedNetwork(NamedTuple):
-    """A trained network.
+class TrainedSplitHead(NamedTuple):
+    """A trained network with batch normalization in its head.
 
     Attributes:
         name: the model's name.
@@ -94,9 +92,9 @@ class TrainedNetwork(NamedTuple):
     test_data: LabelledImages
 
 
-def trained_networks(
+def trained_split_heads(
     config: SplitHeadOptions, train_data: LabelledImages, test_data: LabelledImages
-) -> Iterator[TrainedNetwork]:
+) -> Iterator[TrainedSplitHead]:
     """Train every model by every recipe, or go on from their checkpoints, and yield one after the other.
 
     Raises:
@@ -117,7 +115,7 @@ def trained_networks(
             report = partial(advance, f"{name}, {how}")
             trained = config.trained(recipe, *data[name], report=report, directory=directory)
             model: Any = recipe.model
-            yield TrainedNetwork(name, how, model, trained.state, trained.history[-1]["test_accuracy"], data[name][1])
+            yield TrainedSplitHead(name, how, model, trained.state, trained.history[-1]["test_accuracy"], data[name][1])
 
 
 def single_class_rows(
@@ -138,7 +136,7 @@ def single_class_rows(
     return np.stack([generator.choice(pool, rows, replace=False) for pool in pools.values() for _ in range(repeats)])
 
 
-def features_before_normalizer(network: TrainedNetwork) -> Float[Array, "n features"]:
+def features_before_normalizer(network: TrainedSplitHead) -> Float[Array, "n features"]:
     """Return what enters the normalizer for every test image, in float64 from the trained network in float32."""
     return _trunk(network.model, network.state.params, jnp.asarray(network.test_data.images)).astype(float)
 
@@ -147,12 +145,6 @@ def features_before_normalizer(network: TrainedNetwork) -> Float[Array, "n featu
 def _trunk(model: SplitHead, params: Any, images: Array) -> Float[Array, "n features"]:
     apply: Any = model.apply
     return jax.lax.map(lambda image: apply({"params": params}, image[None], method="trunk")[0], images, batch_size=64)
-
-
-def live_features(x: Float[Array, "rows features"]) -> Bool[Array, " features"]:
-    """Return which features vary over a batch; the others have no standardized values."""
-    deviations = jnp.std(x, axis=0)
-    return deviations > DEAD * jnp.max(deviations)
 
 
 @partial(jax.jit, static_argnums=(0, 2))

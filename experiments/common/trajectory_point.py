@@ -96,10 +96,6 @@ def _removed(share: BlockedShare) -> dict[str, Any]:
     return dict.fromkeys(shares) if np.isnan(shares["removed"]) else shares
 
 
-def _variables(state: TrainState) -> dict[str, Any]:
-    return {"params": state.params, "batch_stats": state.stats}
-
-
 @partial(jax.jit, static_argnums=0)
 def _along(
     recipe: Recipe, state: TrainState, images: Array, labels: Array, step_sizes: Array, rate: ArrayLike
@@ -107,8 +103,8 @@ def _along(
     """Return what is measured along the gradient and what layer by layer, the statistics live."""
     loss = batch_loss(recipe.model, state.stats, images, labels, loss=recipe.loss, rngs=fixed_keys())
     updated = jax.tree.map(lambda leaf, slope: leaf - rate * slope, state.params, jax.grad(loss)(state.params))
-    order = parameter_order(recipe.model, _variables(state), images, mode="running")
-    names = layer_names(recipe.model, _variables(state), images, mode="running")
+    order = parameter_order(recipe.model, state.variables, images, mode="running")
+    names = layer_names(recipe.model, state.variables, images, mode="running")
     shifts = internal_covariate_shift(loss, state.params, updated, order, names)
     return {
         "along": along_gradient(loss, state.params, step_sizes),
@@ -117,7 +113,7 @@ def _along(
         "layers": OrderedDict((name, jax.tree.map(itemgetter(place), shifts)) for place, name in enumerate(names)),
         "shares": blocked_share(
             recipe.model,
-            _variables(state),
+            state.variables,
             images,
             labels,
             loss=lambda output, label: recipe.loss(output[None], label[None])[0],

@@ -43,7 +43,7 @@ def test_the_whole_gradient_is_that_of_the_network_in_double_precision(report):
 
         return jax.value_and_grad(loss)(cut.features)
 
-    single = {"params": state.params, "batch_stats": state.stats}, IMAGES
+    single = state.variables, IMAGES
     value, gradient = value_and_gradient(*jax.tree.map(lambda leaf: np.asarray(leaf, float), single))
     assert_close(report.loss, value)
     assert_close(report.total_gradient, gradient, order=1)

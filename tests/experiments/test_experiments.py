@@ -33,7 +33,7 @@ COLUMNS = {
         "worst_error",
         "bound",
         "holds",
-        "violated_share",
+        "violated_cases_share",
     },
     "experiments.polynomial_orders": {"max_order", "order", "dtype", "mean", "std"},
     "experiments.frozen_statistics": {"statistics", "weights_moved"},

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import redraw
-from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.common.claim import BLINDNESS, Claim, verdict
 from tests.experiments.common.small_experiment import call, figures
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bnjax.reporting.locks import alone_in
 from experiments import reproduce as command
-from experiments.claims.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim, verdict
+from experiments.common.claim import BLINDNESS, COLLAPSE, OPTIMIZATION, Claim, verdict
 from experiments.common.reproduced import FINDINGS, document, verdict_rows
 from experiments.reproduce import Config, main, reproduce
 

@@ -261,7 +261,7 @@ def by_layer(survival: float, *last: float) -> dict[str, Any]:
     """Return shares: at the first normalizer all batches alike; at the last single-class ones have these, by seed."""
     measured = {(1, RANDOM): (0.1, 0.11, 0.12), (1, ONE_CLASS): (0.11, 0.1, 0.12)}
     measured |= {(2, RANDOM): (0.1, 0.11, 0.12), (2, ONE_CLASS): last}
-    keys = {"epsilon": 1e-5, "dtype": "float32", "part": "yhat", "survival": survival}
+    keys = {"epsilon": 1e-5, "dtype": "float32", "part": "along", "survival": survival}
     runs = [
         {"layer": layer, "batch": kind, "blocked_share": share, **keys}
         for (layer, kind), of_seeds in measured.items()

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from experiments import collapse_recovery, dead_region, detection, filter_collapse, sparsifying_probability
-from experiments.claims.claim import Claim
 from experiments.common.averages import without_test
+from experiments.common.claim import Claim
 from tests.experiments.claims.paired import CONFIG, compared, results_of
 
 NOWHERE, SMALLER, LARGER = 0.0, -0.1, 0.1

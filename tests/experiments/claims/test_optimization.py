@@ -3,8 +3,8 @@
 import pytest
 
 from experiments import deep_linear, lp_norms, noisy_batch_norm, performance, smoothness, trained_statements
-from experiments.claims.claim import Claim
 from experiments.claims.tested import verdict_of_tests
+from experiments.common.claim import Claim
 from experiments.common.trajectory import CLAIMS
 from tests.experiments.claims.paired import CONFIG, compared, results_of
 

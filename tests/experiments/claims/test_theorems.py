@@ -13,7 +13,13 @@ def statements(*rows: tuple[str, str, float]) -> dict[str, Any]:
     """Return results of rows: a statement's number, its form, and the share of cases that violate it."""
     return {
         "table": [
-            {"theorem": name, "form": form, "dtype": "float64", "violated_share": violated, "worst_error": violated}
+            {
+                "theorem": name,
+                "form": form,
+                "dtype": "float64",
+                "violated_cases_share": violated,
+                "worst_error": violated,
+            }
             | {"holds": violated == 0 if form == "derived" else None, "applies_share": 0.5 if name == "S3" else 1.0}
             for name, form, violated in rows
         ]
@@ -48,7 +54,9 @@ def test_a_theorem_with_a_hypothesis_says_at_how_many_features_it_holds():
 
 def test_a_theorem_is_judged_in_the_precision_in_which_it_is_about_something():
     results = statements(("S3", "derived", 0.0), ("S3", "printed", 1.0))
-    nowhere = [row | {"dtype": "float32", "applies_share": 0.0, "violated_share": 0.0} for row in results["table"]]
+    nowhere = [
+        row | {"dtype": "float32", "applies_share": 0.0, "violated_cases_share": 0.0} for row in results["table"]
+    ]
     (claim,) = theorems.claims({"table": [*results["table"], *nowhere]}, CONFIG)
     assert claim.verdict == "partly"
     assert "as printed violated in 100% (float64) of the cases" in claim.ours

@@ -26,7 +26,7 @@ def network():
 
 def test_margins_are_those_of_all_images_at_running_statistics(network):
     model, state, images = network
-    variables = {"params": state.params, "batch_stats": state.stats}
+    variables = state.variables
     whole = filter_margins(model, variables, images, mode="running")
     found = filters(model, state, images)
     assert list(found) == list(whole)

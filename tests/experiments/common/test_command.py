@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from bnjax.reporting.records import read_record
-from experiments.claims.claim import BLINDNESS, Claim, verdict
+from experiments.common.claim import BLINDNESS, Claim, verdict
 from experiments.common.command import main
 from experiments.common.options import Options
 from tests.experiments.common.small_experiment import Config, call, figures, run

@@ -30,8 +30,7 @@ def test_every_network_trains_on_the_digits(model):
 
     tested = jax.eval_shape(partial(evaluate, recipe), after, images, labels)
     assert tested.score.shape == ()
-    variables = {"params": after.params, "batch_stats": after.stats}
-    assert jax.eval_shape(partial(last_layer_inputs, recipe.model), variables, images).shape[0] == 8
+    assert jax.eval_shape(partial(last_layer_inputs, recipe.model), after.variables, images).shape[0] == 8
 
 
 def test_fewer_images_are_called_a_subset():

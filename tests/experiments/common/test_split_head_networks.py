@@ -14,11 +14,10 @@ from experiments.common import split_head_networks
 from experiments.common.split_head_networks import (
     SplitHeadOptions,
     features_before_normalizer,
-    live_features,
     off_diagonal_hessian,
     single_class_rows,
     split_term,
-    trained_networks,
+    trained_split_heads,
 )
 from tests.comparison import assert_close
 
@@ -46,7 +45,7 @@ def options(folder, *models) -> SplitHeadOptions:
 
 
 def trained(options: SplitHeadOptions) -> list:
-    return list(trained_networks(options, *(options.images(train=part) for part in (True, False))))
+    return list(trained_split_heads(options, *(options.images(train=part) for part in (True, False))))
 
 
 def forbid_training(monkeypatch) -> None:
@@ -89,12 +88,6 @@ def test_a_batch_has_rows_of_one_class_and_none_twice():
 def test_batches_larger_than_a_class_are_refused():
     with pytest.raises(ValueError, match="--rows needs to be at most the 10 test images of class 0, got 11"):
         single_class_rows(LABELS, rows=11, repeats=1, seed=0)
-
-
-def test_features_that_do_not_vary_are_dead():
-    x = jnp.asarray([[1.0, 2.0, 1e-9], [3.0, 2.0, 0.0]])
-    assert live_features(x).tolist() == [True, False, False]
-    assert not live_features(jnp.ones((4, 3))).any()
 
 
 @pytest.mark.parametrize("coordinates", ["authors", "standardized"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.claims.claim import BLINDNESS, OWN_QUESTION, SECTION_UNKNOWN, Claim
+from experiments.common.claim import BLINDNESS, OWN_QUESTION, SECTION_UNKNOWN, Claim
 
 
 def claim_at(place: str) -> Claim:
