@@ -193,7 +193,6 @@ def _observed(
 
 @partial(jax.jit, static_argnums=0)
 def _detections(model: Detector, state: TrainState, images: Array) -> Detections:
-
     def of_row(image: Array) -> Detections:
         predictions: Any = model.apply(state.variables, image[None], mode="running")
         return jax.tree.map(lambda part: part[0], detections(predictions))

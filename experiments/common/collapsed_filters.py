@@ -38,7 +38,6 @@ def filters(model: nn.Module, state: TrainState, images: Array) -> dict[str, dic
 
 @partial(jax.jit, static_argnums=0)
 def _margins(model: nn.Module, state: TrainState, images: Array) -> dict[str, Array]:
-
     def of_row(image: Array) -> dict[str, Array]:
         return filter_margins(model, state.variables, image[None], mode="running")
 
