@@ -177,11 +177,11 @@ def build_normalizer(
 def memoized(factory: Callable[P, Normalizer]) -> Callable[P, Normalizer]:
     """Let equal arguments give the same normalizer, so that a function compiled for it is compiled once."""
     signature = inspect.signature(factory)
-    usual = {name: parameter.default for name, parameter in signature.parameters.items()}
+    parameters = signature.parameters
 
     @functools.lru_cache(maxsize=None, typed=True)  # True and 1.0 are equal to 1, but no feature axes.
     def cached(**options: Any) -> Normalizer:
-        settings = tuple(f"{name}={value!r}" for name, value in options.items() if value != usual[name])
+        settings = tuple(f"{name}={value!r}" for name, value in options.items() if value != parameters[name].default)
         make: Callable[..., Normalizer] = factory
         return make(**options)._replace(settings=settings)
 
@@ -190,18 +190,19 @@ def memoized(factory: Callable[P, Normalizer]) -> Callable[P, Normalizer]:
         try:
             arguments = signature.bind(*args, **kwargs)
         except TypeError as error:
-            options = ", ".join(f"{name}=" for name in signature.parameters)
+            options = ", ".join(f"{name}=" for name in parameters)
             raise TypeError(f"{factory.__name__}() takes the keywords {options}: {error}") from None
         arguments.apply_defaults()
-        return cached(**{name: _plain(value, usual[name]) for name, value in arguments.arguments.items()})
+        given = arguments.arguments.items()
+        return cached(**{name: _plain(value, parameters[name].annotation) for name, value in given})
 
     return same
 
 
-def _plain(option: Any, usual: Any) -> Any:
-    """Return Python's own number for one of NumPy's, and a float where one is usual: equal options are one option."""
+def _plain(option: Any, declared: Any) -> Any:
+    """Return Python's own number for one of NumPy's, a float where one is declared: equal options are one option."""
     if is_integer(option):
-        option = float(option) if isinstance(usual, float) else int(option)
+        return float(option) if declared is float else int(option)
     return float(option) if isinstance(option, float) else option
 
 
