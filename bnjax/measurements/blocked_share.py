@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
-from flax.traverse_util import flatten_dict
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from bnjax.devices import with_automatic_axes
 from bnjax.models import Passage, differentiate
@@ -105,7 +104,8 @@ def blocked_share(
     They are the `shares` of what is returned, a `Metered`; the `loss` there, its `gradient` and the statistics
     (`updated`) are those of a training step.
 
-    G is the gradient with respect to the standardized output ŷ: `γ G_y` behind an affine phase. Feature by feature,
+    G is the gradient with respect to the standardized output ŷ: `γ G_y` behind an affine phase, `s γ G_y` if noise
+    multiplies it by s. Feature by feature,
     over m rows and positions, the mean's subtraction removes `(Σ G)² / m` of ‖G‖², and the division by the deviation
     `(Σ ŷG)² / Σ ŷ²` at ε = 0. That is what β and γ get, `∂L/∂β = Σ G_y` and `∂L/∂γ = Σ ŷG_y` (T7 of docs/theory.md).
     A layer with ε > 0 removes `1 - (ε / (σ² + ε))²` of the part along ŷ: all but 1e-10 of it at ε = 1e-5 and σ = 1, far
@@ -161,11 +161,8 @@ def blocked_share(
         with explained(module, inputs):
             whole = differentiate(module, variables, inputs, mean_loss, rngs=rngs, **options)
             check_batch_statistics(module, variables, inputs, options, rngs)
-        scales: dict[str, Any] = flatten_dict(nn.unbox(variables.get("params", {})), sep="/")
         # A plain dict would leave compiled code in alphabetical order.
-        shares = OrderedDict(
-            (name, _share(name, passage, scales.get(f"{name}/scale", 1.0))) for name, passage in whole.passages.items()
-        )
+        shares = OrderedDict((name, _share(passage)) for name, passage in whole.passages.items())
         return Metered(shares, whole.loss, whole.gradient, whole.updated)
 
     whole = with_automatic_axes(measure)(variables, arguments, row_arguments, rngs)
@@ -176,20 +173,15 @@ def blocked_share(
     return whole
 
 
-def _share(name: str, passage: Passage, scale: ArrayLike) -> BlockedShare:
-    if jnp.ndim(scale) > 1:
-        raise ValueError(
-            f"{name} needs one axis of features, for batch normalization removes something of each, got a scale of "
-            f"shape {jnp.shape(scale)}; build it with one, or measure the model without it"
-        )
+def _share(passage: Passage) -> BlockedShare:
     axes = batch_axes(passage.features, passage.feature_axis)
     features, gradient = (value.astype(statistics_dtype(value.dtype)) for value in (passage.features, passage.gradient))
+    gradient = passage.slope * gradient
+    largest = jnp.max(jnp.abs(gradient))
+    gradient = gradient / jnp.where(largest > 0, largest, 1)  # Its square would vanish where it is small.
     standardized = divide_by_deviation(features, moments(features, axes), EPSILON).values
     squares = jnp.sum(standardized**2, axes)
-    # By feature: of G_y, and so without the scale.
-    mean = jnp.sum(gradient, axes) ** 2 * gradient.shape[passage.feature_axis] / gradient.size
-    along = jnp.sum(standardized * gradient, axes) ** 2 / jnp.where(squares > 0, squares, 1)
-    mean, along, whole = (jnp.sum(jnp.ravel(scale) ** 2 * part) for part in (mean, along, jnp.sum(gradient**2, axes)))
-    exists = whole > 0
-    mean, along = (jnp.where(exists, part / jnp.where(exists, whole, 1), jnp.nan) for part in (mean, along))
-    return BlockedShare(mean, along)
+    mean = jnp.sum(jnp.sum(gradient, axes) ** 2) * gradient.shape[passage.feature_axis] / gradient.size
+    along = jnp.sum(jnp.sum(standardized * gradient, axes) ** 2 / jnp.where(squares > 0, squares, 1))
+    whole = jnp.where(largest > 0, jnp.sum(gradient**2), jnp.nan)
+    return BlockedShare(mean / whole, along / whole)

@@ -6,6 +6,9 @@ from jaxtyping import Array
 from bnjax.models.statistics import declare_statistics, update_statistics
 from bnjax.normalizers.normalizer import Mode, Normalizer
 
+# The collection that takes what `Affine.slope` is in a call, where it is mutable; no call reads it.
+SLOPES = "slopes"
+
 
 class Normalization(nn.Module):
     """A normalizer as a linen module.
@@ -31,4 +34,6 @@ class Normalization(nn.Module):
         key = self.make_rng("noise") if self.has_rng("noise") or self.has_rng("params") else None
         y, updated = self.norm.apply(params, stats, x, mode=mode, key=key)
         update_statistics(self, updated)
+        if self.is_mutable_collection(SLOPES) and not self.is_initializing():
+            self.put_variable(SLOPES, "slope", self.norm.affine(params, x, mode=mode, key=key).slope)
         return y

@@ -67,8 +67,8 @@ def state_of(module: nn.Module, normalizer: Normalizer, x: Array) -> tuple[Param
     given = {collection: module.variables.get(collection, {}) for collection in ("params", "batch_stats")}
     if stats and not given["batch_stats"]:
         raise ValueError(
-            f"{'/'.join(module.path)} needs its running statistics, but variables['batch_stats'] has none; pass all "
-            "that model.init returns, not the parameters alone"
+            f"{'/'.join(module.path) or 'the model'} needs its running statistics, but variables['batch_stats'] has "
+            "none; pass all that model.init returns, not the parameters alone"
         )
     own = given["params"]
     params = {name: jnp.asarray(own.get(name, value)).reshape(value.shape) for name, value in params.items()}

@@ -52,15 +52,16 @@ def check_batch_statistics(
 
     reached = dependence(leaving, flat)
     for name, by_statistic in zip(names, reached, strict=True):
-        own = {path: used for path, used in zip(sorted(flat), by_statistic, strict=True) if path.startswith(f"{name}/")}
+        place = name or "the model"
+        own = [used for path, used in zip(sorted(flat), by_statistic, strict=True) if path.rpartition("/")[0] == name]
         if not own:
             raise ValueError(
-                f"{name} needs its running statistics, but variables['batch_stats'] has none; pass all that model.init "
-                "returns, not the parameters alone"
+                f"{place} needs its running statistics, but variables['batch_stats'] has none; pass all that "
+                "model.init returns, not the parameters alone"
             )
-        if any(own.values()):
+        if any(own):
             raise ValueError(
-                f"{name} needs to take the statistics of the batch, but it takes running ones; set the model to "
+                f"{place} needs to take the statistics of the batch, but it takes running ones; set the model to "
                 "training, by what its call takes for that, such as apply_kwargs={'train': True}, by a flag of its "
                 "constructor or, if it is one of nnx, by its train()"
             )

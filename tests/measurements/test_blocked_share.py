@@ -11,8 +11,8 @@ from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
 from bnjax.measurements import blocked_share, gradient_parts
-from bnjax.models import MLP, passages
-from bnjax.normalizers import batch_norm, identity
+from bnjax.models import MLP, Normalization, passages
+from bnjax.normalizers import batch_norm, identity, noisy_batch_norm
 from tests.audit.models import TRAIN, Partitioned
 from tests.comparison import assert_close
 
@@ -62,7 +62,7 @@ def passages_of(model, variables, images, labels, **options):
 def test_what_is_not_removed_gets_back_whole_through_a_single_feature(network):
     model, variables, images, labels = network
     name, share = list(jax.device_get(shares_of(model, variables, images, labels)).items())[-1]
-    features, _, gradient, _ = jax.device_get(passages_of(model, variables, images, labels)[name])
+    features, _, gradient, _, _ = jax.device_get(passages_of(model, variables, images, labels)[name])
     assert features.shape == (8, 1)
     leaving = gradient * np.asarray(variables["params"][name]["scale"])
     plain = batch_norm(epsilon=0.0, affine=False)
@@ -205,6 +205,68 @@ def test_what_is_removed_is_what_scale_and_bias_get(flax_network):
     assert_close(share.mean, np.sum((scale * gradient["bias"]) ** 2) / 6 / whole, order=1)
     # The gradient of scale has ε in its ŷ.
     assert abs(share.along / (np.sum((scale * gradient["scale"]) ** 2) / 6 / whole) - 1) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [nn.BatchNorm(use_running_average=False), nn.LayerNorm(), Normalization(batch_norm())],
+    ids=["batch_norm", "layer_norm", "normalization"],
+)
+def test_a_model_that_is_a_normalizer_has_the_shares_that_it_has_inside_of_another(norm):
+    generator = np.random.default_rng(5)
+    x, targets = jax.device_put(generator.normal(size=(2, 6, 3)))
+    variables = moved(jax.jit(norm.init)(jax.random.key(0), x), generator)
+    inside = {collection: {"layers_0": values} for collection, values in variables.items()}
+
+    @jax.jit
+    def both():
+        pairs = (norm, variables), (nn.Sequential([norm.copy()]), inside)
+        return [
+            blocked_share(model, given, x, targets, loss=lambda y, target: jnp.sum((y - target) ** 2)).shares
+            for model, given in pairs
+        ]
+
+    alone, wrapped = both()
+    assert list(alone) == [""]
+    assert_close(np.stack(alone[""]), np.stack(wrapped["layers_0"]))
+
+
+def test_the_gradient_behind_noise_is_that_at_the_standardized_features():
+    generator = np.random.default_rng(6)
+    x, targets = jax.device_put(generator.normal(size=(2, 6, 3)))
+    # Without noise of the mean s is y / ŷ.
+    model = Normalization(noisy_batch_norm(mean_noise=0.0, mean_spread=0.0, deviation_spread=0.5, affine=False))
+    variables = jax.jit(model.init)(jax.random.key(0), x)
+    rngs = {"noise": jax.random.key(1)}
+
+    @jax.jit
+    def found():
+        share = blocked_share(model, variables, x, targets, loss=lambda y, t: jnp.sum((y - t) ** 2), rngs=rngs)
+        return share.shares[""], model.apply(variables, x, mutable=["batch_stats"], rngs=rngs)[0]
+
+    share, y = jax.device_get(found())
+    standardized = (x - np.mean(x, 0)) / np.sqrt(np.var(x, 0) + 1e-5)
+    gradient = y / standardized * 2 * (y - targets)
+    parts = gradient_parts(gradient, standardized, (0,))
+    assert_close(share.mean, np.sum(parts.mean**2) / np.sum(gradient**2))
+    assert_close(share.along, np.sum(parts.along**2) / np.sum(gradient**2))
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_the_shares_of_a_small_or_large_gradient_are_those_of_a_usual_one(network, factor):
+    model, variables, *batch = network
+    usual, scaled = (
+        {name: np.stack(share) for name, share in shares_in_float32(model, size, variables, *batch).items()}
+        for size in (1.0, factor)
+    )
+    for name, shares in usual.items():
+        np.testing.assert_allclose(scaled[name], shares, rtol=1e-4)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def shares_in_float32(model, factor, variables, images, labels):
+    variables, images = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (variables, images))
+    return blocked_share(model, variables, images, labels, loss=lambda *row: factor * LOSS(*row)).shares
 
 
 def test_where_there_is_no_gradient_there_are_no_shares_of_it(network):
