@@ -37,9 +37,13 @@ def batch_norm(
 
     Args:
         epsilon: added to the variance, ≥ 0.
-        momentum: the share of the old running statistics that an update keeps.
+        momentum: the share of the old running statistics that an update keeps, from 0 to 1.
         affine: whether there are a learned `scale` and `bias`.
         feature_axis: the axis of the features.
+
+    Raises:
+        TypeError: an option that is declared as a float and is no number.
+        ValueError: an `epsilon` or `momentum` out of its range.
 
     Example:
         >>> x = jnp.array([[1.0], [3.0]])

@@ -1,5 +1,6 @@
 """Which features does a normalizer take? Each check says what was required, what came and what to do."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,6 +20,20 @@ def is_concrete(x: Array) -> bool:
 def is_integer(value: Any) -> bool:
     """Return whether a value is an integer, Python's or NumPy's; True and False are none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_numbers(options: Mapping[str, Any], name: str) -> None:
+    """Raise unless a normalizer's options are numbers, and new running statistics lie between the old and the batch's.
+
+    Raises:
+        TypeError: one that is no float.
+        ValueError: a `momentum` that is not from 0 to 1.
+    """
+    for option, number in options.items():
+        if not isinstance(number, float):
+            raise TypeError(f"{name} needs a number for {option}, got {number!r}")
+        if option == "momentum" and not 0 <= number <= 1:
+            raise ValueError(f"{name} needs a momentum from 0 (the last batch's statistics) to 1, got {number!r}")
 
 
 def first_true(flags: Bool[Array, "..."]) -> Int[Array, ""]:

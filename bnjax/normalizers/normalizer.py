@@ -10,9 +10,18 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Protocol, runtime_checka
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from bnjax.normalizers.checks import check_features, check_squares, check_varies, first_true, is_concrete, is_integer
+from bnjax.normalizers.checks import (
+    check_features,
+    check_numbers,
+    check_squares,
+    check_varies,
+    first_true,
+    is_concrete,
+    is_integer,
+)
 from bnjax.normalizers.moments import Moments, statistics_dtype
 
 Mode = Literal["batch", "running"]
@@ -193,17 +202,18 @@ def memoized(factory: Callable[P, Normalizer]) -> Callable[P, Normalizer]:
             options = ", ".join(f"{name}=" for name in parameters)
             raise TypeError(f"{factory.__name__}() takes the keywords {options}: {error}") from None
         arguments.apply_defaults()
-        given = arguments.arguments.items()
-        return cached(**{name: _plain(value, parameters[name].annotation) for name, value in given})
+        given = {name: _plain(value, parameters[name].annotation) for name, value in arguments.arguments.items()}
+        check_numbers({name: given[name] for name in given if parameters[name].annotation is float}, factory.__name__)
+        return cached(**given)
 
     return same
 
 
 def _plain(option: Any, declared: Any) -> Any:
-    """Return Python's own number for one of NumPy's, a float where one is declared: equal options are one option."""
-    if is_integer(option):
-        return float(option) if declared is float else int(option)
-    return float(option) if isinstance(option, float) else option
+    """Return Python's own number for one of NumPy's or JAX's, a float where one is declared: equal options are one."""
+    if isinstance(option, np.generic | np.ndarray | Array) and np.ndim(option) == 0:
+        option = option.item()
+    return float(option) if declared is float and is_integer(option) else option
 
 
 def without_statistics(standardize_rows: Callable[[Array], Standardized]) -> Standardize:

@@ -1,5 +1,7 @@
 """Post-shifted batch normalization: a constant shift keeps decayed filters alive (arXiv 2001.11216)."""
 
+import math
+
 from bnjax.normalizers.batch import batch_variant
 from bnjax.normalizers.normalizer import Normalizer, learned_affine, memoized
 
@@ -21,7 +23,12 @@ def post_shifted_batch_norm(
     Args:
         shift: the constant α, positive in the paper; 0.1 in public implementations.
         epsilon, momentum, affine, feature_axis: as in `batch_norm`.
+
+    Raises:
+        ValueError: a shift that is not finite.
     """
+    if not math.isfinite(shift):
+        raise ValueError(f"post_shifted_batch_norm needs a finite shift, got {shift}")
     return batch_variant(
         "post_shifted_batch_norm",
         epsilon=epsilon,

@@ -228,6 +228,12 @@ def test_equal_arguments_give_the_same_normalizer(name):
 def test_a_default_spelled_out_and_an_equal_number_give_the_same_normalizer():
     assert batch_norm() is batch_norm(epsilon=1e-5, momentum=0.9)
     assert batch_norm(epsilon=0) is batch_norm(epsilon=0.0)
+    assert lp_norm(p=2) is lp_norm(p=2.0)
+
+
+def test_an_equal_number_of_numpys_or_jaxs_gives_the_same_normalizer():
+    factory: Any = batch_norm
+    assert factory(epsilon=np.float32(0.25), affine=np.bool_(True)) is factory(epsilon=jnp.float32(0.25))
 
 
 @pytest.mark.parametrize("first", [{}, {"epsilon": 1e-5}, {"epsilon": np.float64(1e-5), "momentum": 0.9}])
@@ -239,7 +245,6 @@ def test_a_normalizer_is_written_alike_whoever_asked_for_it_first(first):
     factory(**first)
     assert repr(factory()) == "<normalizer batch_norm>"
     assert repr(factory(epsilon=0)) == repr(factory(epsilon=0.0)) == "<normalizer batch_norm, epsilon=0.0>"
-    assert lp_norm(p=2) is lp_norm(p=2.0)
 
 
 def test_a_function_compiled_for_a_normalizer_is_compiled_once():

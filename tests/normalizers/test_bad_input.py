@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bnjax.normalizers import batch_norm, ghost_batch_norm, group_norm
+from bnjax.normalizers import batch_norm, ghost_batch_norm, group_norm, post_shifted_batch_norm
 from tests.normalizers.cases import (
     KEY,
     MAPS,
@@ -167,6 +167,25 @@ def test_features_that_vary_in_their_last_digit_are_taken_without_epsilon(dtype,
 def test_an_epsilon_below_zero_or_not_finite_is_refused(name, epsilon):
     with pytest.raises(ValueError, match=f"norm needs a finite epsilon >= 0, got {epsilon}"):
         WITH_EPSILON[name](epsilon=epsilon)
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.5, float("nan")])
+@over_batch
+def test_a_momentum_that_leads_out_of_what_it_weighs_is_refused(name, momentum):
+    message = rf"norm needs a momentum from 0 \(the last batch's statistics\) to 1, got {momentum}"
+    with pytest.raises(ValueError, match=message):
+        OVER_BATCH[name](momentum=momentum)
+
+
+@pytest.mark.parametrize("number", ["0.9", None, True])
+def test_an_option_that_is_no_number_is_refused_where_one_is_declared(number):
+    with pytest.raises(TypeError, match=f"batch_norm needs a number for momentum, got {number!r}"):
+        batch_norm(momentum=number)
+
+
+def test_a_shift_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="needs a finite shift, got nan"):
+        post_shifted_batch_norm(shift=float("nan"))
 
 
 @every
