@@ -67,7 +67,8 @@ def train(
         recipe: model, optimizer, loss and augmentation.
         train_data: the training images, kept on the device.
         test_data: images to evaluate after every epoch.
-        order: `random_batches` or `single_class_batches`; the order of an epoch follows from seed and epoch.
+        order: `random_batches` or `single_class_batches`, or one of them with its option,
+            `functools.partial(order, remainder="wrap")`; the order of an epoch follows from seed and epoch.
         batch_size: rows of a batch.
         epochs: how many epochs in all.
         seed: the seed of everything random: weights, order, dropout, noise, augmentation.
