@@ -87,7 +87,7 @@ def train(
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
         BlockingIOError: another run is using the folder.
         OSError: the folder can't be written, or its disk is full.
-        TypeError: a recipe that is not hashable, a start that is no state.
+        TypeError: a recipe that is not hashable, numbers that are no integers, a start that is no state.
         ValueError: a batch size that the devices don't divide, a start made with another optimizer, images and labels
             that do not fit together, batches of rows that there are not, a loss or score that is not one number a row,
             and a folder that holds another run or one of more epochs. Runs are told apart by model, data, batch size,
