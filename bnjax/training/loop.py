@@ -16,7 +16,15 @@ from bnjax.devices import check_rows_divide, replicated
 from bnjax.reporting.locks import alone_in
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
-from bnjax.training.checks import check_batches, check_run, check_start, identity_of, record_run, require_same_run
+from bnjax.training.checks import (
+    check_batches,
+    check_directory,
+    check_run,
+    check_start,
+    identity_of,
+    record_run,
+    require_same_run,
+)
 from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Metrics, Recipe, evaluate, train_epoch
 
@@ -86,6 +94,7 @@ def train(
     Raises:
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
         BlockingIOError: another run is using the folder.
+        NotADirectoryError: the folder, or one that it is to lie in, is a file.
         OSError: the folder can't be written, or its disk is full.
         TypeError: a recipe that is not hashable, numbers that are no integers, a start that is no state.
         ValueError: a batch size that the devices don't divide, a start made with another optimizer, images and labels
@@ -99,6 +108,8 @@ def train(
     if start is not None:
         check_start(recipe, start)
     directory = Path(directory) if directory else None
+    if directory:
+        check_directory(directory)
     with alone_in(directory) if directory else nullcontext():
         identity = None
         if directory:

@@ -54,6 +54,14 @@ def test_integers_of_numpy_are_those_of_python(tmp_path):
     assert plain_run(directory=tmp_path, **numbers).history == first.history  # Resumed: it is the same run.
 
 
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_directory_that_is_or_lies_below_a_file_is_refused(below, tmp_path):
+    (tmp_path / "notes.txt").write_text("kept")
+    with pytest.raises(NotADirectoryError, match=r"needs to be a folder, .*notes\.txt is a file; give"):
+        plain_run(directory=tmp_path / "notes.txt" / below)
+    assert (tmp_path / "notes.txt").read_text() == "kept"
+
+
 def test_a_loss_that_is_averaged_and_a_model_made_of_lists_are_refused():
     def averaged(logits, labels):
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
