@@ -18,7 +18,7 @@ OF_LIBRARY = {
     "derivatives": {"derivatives", "normalizers"},
     "models": {"models", "boxes", "normalizers", "row_arguments"},
     "data": {"data", "boxes"},
-    "training": {"training", "compilation", "data", "devices", "reporting"},
+    "training": {"training", "compilation", "data", "devices", "normalizers", "reporting"},
     "measurements": {"measurements", "compilation", "devices", "models", "normalizers"},
     "curvature": {"curvature", "compilation", "training", "normalizers"},
     "reporting": {"reporting"},

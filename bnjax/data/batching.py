@@ -67,8 +67,8 @@ def _whole_batches(order: np.ndarray, batch_size: int, remainder: str, what: str
         order = np.resize(order, -(-len(order) // batch_size) * batch_size)
     elif len(order) < batch_size:
         raise ValueError(
-            f"a batch needs {batch_size} rows, but {what} has {len(order)}; take a smaller batch_size, or "
-            "remainder='wrap'"
+            f"a batch needs {batch_size} rows, but {what} has {len(order)}; take a smaller batch size or, in Python, "
+            "an order that wraps around, functools.partial(order, remainder='wrap')"
         )
     return order[: len(order) // batch_size * batch_size].reshape(-1, batch_size)
 

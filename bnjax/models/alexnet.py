@@ -4,12 +4,15 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from bnjax.models.convolution import Convolution
-from bnjax.models.pooling import max_pool
+from bnjax.models.pooling import check_size, max_pool
 from bnjax.models.split_head import SplitHead
 
 
 class AlexNet(SplitHead):
     """Five 3×3 convolutions (64 with stride 2, 192, 384, 256, 256), Linear to 20, and a `SplitHead`.
+
+    Images of 32×32 give 1,024 features after the last pooling; others, from 15×15 on, change the first linear layer
+    alone.
 
     Attributes: those of `SplitHead`.
     """
@@ -22,6 +25,7 @@ class AlexNet(SplitHead):
 
     def trunk(self, images: Float[Array, "n h w channels"]) -> Float[Array, "n features"]:
         """Return the features before the normalizer."""
+        check_size(images, 15, "AlexNet", usual=32)
         x = images
         for index, convolution in enumerate(self.convolutions):
             x = nn.relu(convolution(x))

@@ -4,14 +4,15 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from bnjax.models.convolution import Convolution
-from bnjax.models.pooling import max_pool
+from bnjax.models.pooling import check_size, max_pool
 from bnjax.models.split_head import SplitHead
 
 
 class LeNet(SplitHead):
     """5×5 convolutions to 6 and 16 channels, linear layers of 120, 84 and 20, and a `SplitHead`.
 
-    Images of 28×28 give 400 features after the second pooling; others change the first linear layer alone.
+    Images of 28×28 give 400 features after the second pooling; others, from 12×12 on, change the first linear layer
+    alone.
 
     Attributes: those of `SplitHead`.
     """
@@ -25,8 +26,7 @@ class LeNet(SplitHead):
 
     def trunk(self, images: Float[Array, "n h w channels"]) -> Float[Array, "n features"]:
         """Return the features before the normalizer."""
-        if min(images.shape[1:3]) < 12:
-            raise ValueError(f"LeNet needs images of at least 12×12, got {images.shape}; resize them (`.resized(28)`)")
+        check_size(images, 12, "LeNet", usual=28)
         x = images
         for convolution in (self.first, self.second):
             x = max_pool(nn.relu(convolution(x)))

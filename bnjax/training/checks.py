@@ -15,6 +15,7 @@ import optax
 
 from bnjax.compilation import jit_once
 from bnjax.data import Batches, LabelledImages
+from bnjax.normalizers.checks import is_integer
 from bnjax.reporting.files import write_text
 from bnjax.training.state import TrainState, digest, initial_state
 from bnjax.training.step import Recipe
@@ -28,12 +29,14 @@ def check_run(
     """Raise unless recipe, data and numbers fit together.
 
     Raises:
-        TypeError: a recipe that is not hashable.
+        TypeError: a recipe that is not hashable, and numbers that are no integers.
         ValueError: a score without a name, images and labels of different number or none, training and test images of
             different shape, images that are not finite floats, labels that are no classes of the data or, of more than
             one number a row, not finite, and numbers out of range.
     """
     for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
+        if not is_integer(value):
+            raise TypeError(f"{name} needs to be an integer, got {value!r}")
         if value < least:
             raise ValueError(f"{name} needs to be at least {least}, got {value}")
     if getattr(recipe.score, "__name__", "loss") == "loss":
@@ -64,6 +67,15 @@ def _check_data(part: str, data: LabelledImages, classes: int) -> None:
     elif labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"the {part} labels need to be from 0 to {classes - 1}, got some from {labels.min()} to {labels.max()}"
+        )
+
+
+def check_directory(directory: Path) -> None:
+    """Raise NotADirectoryError if a run's folder, or one that it is to lie in, is a file."""
+    file = next((path for path in (directory, *directory.parents) if path.is_file()), None)
+    if file:
+        raise NotADirectoryError(
+            f"directory needs to be a folder, made if it is missing, but {file} is a file; give another path"
         )
 
 
@@ -117,8 +129,8 @@ def identity_of(
         "order": hashlib.sha256(batches.tobytes()).hexdigest()[:12],
         "training images": _contents(train_data),
         "test images": _contents(test_data),
-        "batch_size": batch_size,
-        "seed": seed,
+        "batch_size": int(batch_size),  # JSON takes none of NumPy's.
+        "seed": int(seed),
         "start": None if start is None else digest(start),
     }
 

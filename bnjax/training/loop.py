@@ -16,7 +16,15 @@ from bnjax.devices import check_rows_divide, replicated
 from bnjax.reporting.locks import alone_in
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
-from bnjax.training.checks import check_batches, check_run, check_start, identity_of, record_run, require_same_run
+from bnjax.training.checks import (
+    check_batches,
+    check_directory,
+    check_run,
+    check_start,
+    identity_of,
+    record_run,
+    require_same_run,
+)
 from bnjax.training.state import TrainState, initial_state
 from bnjax.training.step import Metrics, Recipe, evaluate, train_epoch
 
@@ -67,7 +75,8 @@ def train(
         recipe: model, optimizer, loss and augmentation.
         train_data: the training images, kept on the device.
         test_data: images to evaluate after every epoch.
-        order: `random_batches` or `single_class_batches`; the order of an epoch follows from seed and epoch.
+        order: `random_batches` or `single_class_batches`, or one of them with its option,
+            `functools.partial(order, remainder="wrap")`; the order of an epoch follows from seed and epoch.
         batch_size: rows of a batch.
         epochs: how many epochs in all.
         seed: the seed of everything random: weights, order, dropout, noise, augmentation.
@@ -85,8 +94,9 @@ def train(
     Raises:
         LossNotFiniteError: a loss or a parameter became NaN or infinite.
         BlockingIOError: another run is using the folder.
+        NotADirectoryError: the folder, or one that it is to lie in, is a file.
         OSError: the folder can't be written, or its disk is full.
-        TypeError: a recipe that is not hashable, a start that is no state.
+        TypeError: a recipe that is not hashable, numbers that are no integers, a start that is no state.
         ValueError: a batch size that the devices don't divide, a start made with another optimizer, images and labels
             that do not fit together, batches of rows that there are not, a loss or score that is not one number a row,
             and a folder that holds another run or one of more epochs. Runs are told apart by model, data, batch size,
@@ -98,6 +108,8 @@ def train(
     if start is not None:
         check_start(recipe, start)
     directory = Path(directory) if directory else None
+    if directory:
+        check_directory(directory)
     with alone_in(directory) if directory else nullcontext():
         identity = None
         if directory:

@@ -1,6 +1,7 @@
 """Which options does every experiment and every benchmark take, and which values of them are refused?"""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,13 +34,14 @@ class Options:
 
     least: ClassVar[Mapping[str, int]] = {"seed": 0}
     above_zero: ClassVar[tuple[str, ...]] = ("learning_rate", "learning_rates")
+    of_any_sign: ClassVar[tuple[str, ...]] = ("expansion_point",)
     counts_of_rows: ClassVar[tuple[str, ...]] = ("batch_size", "rows")
 
     def __post_init__(self) -> None:
         """Check that numbers are in range, no list is empty or repeats a value, the seeds fit, and rows divide.
 
-        Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and not negative, those
-        `above_zero` not 0 either.
+        Whole numbers are counts, from 1 or `least` on, below 2**32; others are finite and, but for those `of_any_sign`,
+        not negative, those `above_zero` not 0 either.
         """
         for option in dataclasses.fields(self):
             value, name = getattr(self, option.name), option.name.replace("_", "-")
@@ -48,8 +50,9 @@ class Options:
                 raise ValueError(f"--{name} needs to be {limit}, got {value}")
             values = value if isinstance(value, tuple) else (value,)
             came, numbers = " ".join(map(str, values)), [number for number in values if isinstance(number, float)]
-            if not all(0 <= number < float("inf") for number in numbers):
-                raise ValueError(f"--{name} needs to be finite and not negative, got {came}")
+            least, needed = (-math.inf, "") if option.name in self.of_any_sign else (0, " and not negative")
+            if not all(math.isfinite(number) and number >= least for number in numbers):
+                raise ValueError(f"--{name} needs to be finite{needed}, got {came}")
             if option.name in self.above_zero and 0 in numbers:
                 raise ValueError(f"--{name} needs to be positive, got {came}")
             if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -48,9 +50,10 @@ def test_random_batches_mix_classes():
 
 @orders
 def test_a_batch_larger_than_what_there_is_is_refused_unless_it_wraps(order):
-    with pytest.raises(ValueError, match=r"a batch needs 30 rows, but .* has .*remainder='wrap'"):
+    remedy = r"take a smaller batch size or, in Python, .* functools\.partial\(order, remainder='wrap'\)"
+    with pytest.raises(ValueError, match=f"a batch needs 30 rows, but .* has .*; {remedy}"):
         order(LABELS, 30, generator())
-    assert order(LABELS, 30, generator(), remainder="wrap").indices.shape[1] == 30
+    assert partial(order, remainder="wrap")(LABELS, 30, generator()).indices.shape[1] == 30
 
 
 def test_options_that_there_are_not_are_refused():

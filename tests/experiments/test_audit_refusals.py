@@ -128,7 +128,7 @@ REFUSED = {
     "more rows than there are": (["--rows", "13"], "a batch needs 13 rows, but the data has 12"),
     "a larger training batch than there are rows": (
         ["--batch-size", "13"],
-        "a batch needs 13 rows, but the data has 12",
+        "a batch needs 13 rows, but the data has 12; take a smaller batch size or, in Python",
     ),
 }
 

@@ -7,6 +7,7 @@ import pytest
 from flax import linen as nn
 
 from bnjax.derivatives import is_piecewise_linear
+from bnjax.models import AlexNet, LeNet
 from bnjax.models.pooling import max_pool
 from tests.comparison import assert_close
 
@@ -30,3 +31,18 @@ def test_positions_that_tie_share_the_gradient():
 
 def test_pooling_is_piecewise_linear():
     assert is_piecewise_linear(lambda row: max_pool(row[None]), jnp.ones((4, 4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("model", "least", "usual"), [(LeNet(), 12, 28), (AlexNet(), 15, 32)], ids=["lenet", "alexnet"]
+)
+def test_images_of_which_no_position_is_left_are_refused_and_those_a_row_larger_are_taken(model, least, usual):
+    def logits(height, width):
+        images = jnp.zeros((2, height, width, 1))
+        return jax.eval_shape(lambda key: model.init_with_output(key, images, mode="running")[0], jax.random.key(0))
+
+    assert logits(least, least).shape == (2, 10)
+    remedy = rf"at least {least}×{least}, got \(2, .*, 1\); resize them \(`\.resized\({usual}\)`\)"
+    for height, width in ((least - 1, usual), (usual, least - 1), (2, 2)):
+        with pytest.raises(ValueError, match=f"{type(model).__name__} needs images of {remedy}"):
+            logits(height, width)

@@ -1,5 +1,6 @@
 """What a run refuses: the message says what was required, what came and what to do."""
 
+import re
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,29 @@ def test_data_that_does_not_fit_together_is_refused():
 def test_numbers_out_of_range_are_refused(option):
     with pytest.raises(ValueError, match=f"{next(iter(option))} needs to be at least"):
         plain_run(**option)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "epochs", "seed"])
+@pytest.mark.parametrize("value", [20.0, 1.5, "20", True, None], ids=repr)
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_numbers_that_are_no_integers_are_refused(name, value):
+    with pytest.raises(TypeError, match=re.escape(f"{name} needs to be an integer, got {value!r}")):
+        plain_run(**{name: value})
+
+
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_integers_of_numpy_are_those_of_python(tmp_path):
+    numbers = {"batch_size": 32, "epochs": 1, "seed": 2}
+    first = plain_run(directory=tmp_path, **{name: np.int64(value) for name, value in numbers.items()})
+    assert plain_run(directory=tmp_path, **numbers).history == first.history  # Resumed: it is the same run.
+
+
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_directory_that_is_or_lies_below_a_file_is_refused(below, tmp_path):
+    (tmp_path / "notes.txt").write_text("kept")
+    with pytest.raises(NotADirectoryError, match=r"needs to be a folder, .*notes\.txt is a file; give"):
+        plain_run(directory=tmp_path / "notes.txt" / below)
+    assert (tmp_path / "notes.txt").read_text() == "kept"
 
 
 def test_a_loss_that_is_averaged_and_a_model_made_of_lists_are_refused():

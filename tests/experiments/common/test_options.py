@@ -25,6 +25,14 @@ class Rates(Options):
 
 
 @dataclass(frozen=True)
+class Expansion(Options):
+    """Options with a coordinate."""
+
+    expansion_point: float = 0.5
+    """A place on both sides of zero."""
+
+
+@dataclass(frozen=True)
 class Batches(Options):
     """Options with two counts of rows."""
 
@@ -51,6 +59,23 @@ def test_numbers_that_are_not_finite_or_negative_are_refused_before_anything_is_
         )
     assert "--rates needs to be finite and not negative" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("typed", [["--expansion-point=-1"], ["--expansion-point", "-1"]], ids=" ".join)
+def test_an_expansion_point_may_be_negative(typed, tmp_path: Path):
+    main(
+        lambda config: {"table": [{"point": config.expansion_point}]},
+        Expansion,
+        name="experiments.demo",
+        args=[*typed, "--output", str(tmp_path)],
+    )
+    assert read_record(tmp_path).results["table"] == [{"point": -1.0}]
+
+
+@pytest.mark.parametrize("point", [float("nan"), float("inf"), -float("inf")])
+def test_an_expansion_point_that_is_not_finite_is_refused(point):
+    with pytest.raises(ValueError, match=f"--expansion-point needs to be finite, got {point}"):
+        Expansion(expansion_point=point)
 
 
 @pytest.mark.parametrize("rates", [(0.0,), (0.1, 0.0)])
