@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 import bnjax
 from bnjax.normalizers import (
@@ -103,6 +104,11 @@ LOSSES = {
         lambda row, label: row[label],
         TypeError,
         r"the 0 row arguments .* \(row, label\): missing .*; pass after x what it needs",
+    ),
+    "logits by name": (
+        bnjax.logits_head(Partial(lambda row: {"logit": row[0]}), lambda logits: logits["logit"] ** 2),
+        TypeError,
+        r"need to be one array, such as of the shape \(k,\), got a dict; ravel and concatenate",
     ),
     "no function": (3.0, TypeError, r"needs to be a function loss\(y_row, ...\), got 3.0"),
 }

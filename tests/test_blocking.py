@@ -231,6 +231,19 @@ def test_hessian_norms_are_those_of_the_dense_reference():
         assert_close(norms, np.linalg.norm(dense, axis=(1, 2)), order=3, scale=10.0)
 
 
+def test_hessian_norms_of_small_features_in_single_precision_are_those_of_double_precision():
+    x = 1e-10 * np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    found, wanted = (
+        bnjax.blocking(HEADS["tanh"], batch_norm(epsilon=0.0), x.astype(dtype), labels(8), hessian_norms=True)
+        for dtype in (np.float32, np.float64)
+    )
+    for term in ("off_diagonal", "remainder"):
+        part, double = (report.terms[term].to_row() for report in (found, wanted))
+        assert double["hessian_norm_input"] > 2e19, "the square is a number in single precision too"
+        for name in ("hessian_norm_output", "hessian_norm_input"):
+            assert_close(np.float32(part[name]), double[name], order=1)
+
+
 @pytest.mark.parametrize("normalizer", [batch_norm(), identity()], ids=["batch_norm", "identity"])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
 def test_gradients_come_back_in_the_dtype_of_the_features(normalizer, dtype):

@@ -20,7 +20,7 @@ OF_LIBRARY = {
     "data": {"data", "boxes"},
     "training": {"training", "compilation", "data", "devices", "normalizers", "reporting"},
     "measurements": {"measurements", "compilation", "devices", "models", "normalizers"},
-    "curvature": {"curvature", "compilation", "training", "normalizers"},
+    "curvature": {"curvature", "compilation", "derivatives", "training", "normalizers"},
     "reporting": {"reporting"},
 }
 OF_EXPERIMENTS = {"common": {"common"}, "claims": {"claims", "common"}, "own": {"own", "common"}}

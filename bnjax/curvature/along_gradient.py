@@ -1,14 +1,17 @@
 """What does a loss do along its own gradient? Its range, the gradient's change, and the curvature, at one point."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.compilation import in_full_precision
+from bnjax.curvature.checks import check_integers
 from bnjax.curvature.hessian_product import ScalarLoss
+from bnjax.derivatives.norms import over_largest, tree_norm
 
 
 class AlongGradient(NamedTuple):
@@ -19,7 +22,8 @@ class AlongGradient(NamedTuple):
         gradient_norm: ‖g‖.
         losses: L(θ - η g).
         gradient_distances: ‖∇L(θ - η g) - g‖, the paper's gradient predictiveness.
-        smoothness: ‖∇L(θ - η g) - g‖ / ‖η g‖; its largest is the paper's effective β-smoothness. NaN where g = 0.
+        smoothness: ‖∇L(θ - η g) - g‖ / ‖η g‖, with η g as far as θ moves in its precision; its largest is the paper's
+            effective β-smoothness. NaN where θ does not move: g = 0, or η g is less than the rounding of θ.
     """
 
     loss: Float[Array, ""]
@@ -31,27 +35,36 @@ class AlongGradient(NamedTuple):
 
 @in_full_precision
 def along_gradient(
-    loss: ScalarLoss, params: Any, step_sizes: Float[Array, " step_sizes"], *, at_once: int = 1
+    loss: ScalarLoss, params: Any, step_sizes: Float[ArrayLike, " step_sizes"] | Sequence[float], *, at_once: int = 1
 ) -> AlongGradient:
     """Return loss and gradient at several points along the gradient, for one more gradient than there are step sizes.
 
     Args:
         loss: a function of the parameters alone, such as `batch_loss` returns.
         params: θ.
-        step_sizes: η, positive.
+        step_sizes: η, positive; an array or a list.
         at_once: how many of the points are computed side by side, each in the memory of one gradient.
+
+    Raises:
+        TypeError: `at_once` is no integer.
+        ValueError: `at_once` < 1, or step sizes that are not one axis of one or more.
     """
+    check_integers(at_once=at_once)
+    if at_once < 1:
+        raise ValueError(f"at_once needs to be at least 1, got {at_once}")
+    step_sizes = jnp.asarray(step_sizes)
+    if step_sizes.ndim != 1 or not step_sizes.size:
+        raise ValueError(f"step_sizes needs one axis of one or more numbers, got shape {step_sizes.shape}")
     value_and_gradient = jax.value_and_grad(loss)
     value, gradient = value_and_gradient(params)
-    norm = optax.tree.norm(gradient)
 
-    def at(step_size: Array) -> tuple[Array, Array]:
-        moved = jax.tree.map(lambda leaf, slope: leaf - step_size * slope, params, gradient)
+    def at(step_size: Array) -> tuple[Array, Array, Array]:
+        moved = jax.tree.map(lambda leaf, slope: (leaf - step_size * slope).astype(slope.dtype), params, gradient)
         there, other = value_and_gradient(moved)
-        return there, optax.tree.norm(optax.tree.sub(other, gradient))
+        return there, tree_norm(optax.tree.sub(other, gradient)), tree_norm(optax.tree.sub(moved, params))
 
-    losses, distances = jax.lax.map(at, step_sizes, batch_size=min(at_once, len(step_sizes)))
-    return AlongGradient(value, norm, losses, distances, distances / (step_sizes * norm))
+    losses, distances, steps = jax.lax.map(at, step_sizes, batch_size=min(at_once, len(step_sizes)))
+    return AlongGradient(value, tree_norm(gradient), losses, distances, distances / steps)
 
 
 @in_full_precision
@@ -61,6 +74,6 @@ def curvature_along_gradient(loss: ScalarLoss, params: Any) -> Float[Array, ""]:
     NaN where g = 0. Arguments as in `along_gradient`.
     """
     gradient_of = jax.grad(loss)
-    gradient = gradient_of(params)
-    _, product = jax.jvp(gradient_of, (params,), (gradient,))
-    return jnp.asarray(optax.tree.vdot(gradient, product) / optax.tree.vdot(gradient, gradient))
+    direction = over_largest(gradient_of(params))
+    _, product = jax.jvp(gradient_of, (params,), (direction,))
+    return jnp.asarray(optax.tree.vdot(direction, product) / optax.tree.vdot(direction, direction))

@@ -12,7 +12,9 @@ from jaxtyping import Array, ArrayLike, Float
 from matfree import decomp
 
 from bnjax.compilation import in_full_precision
+from bnjax.curvature.checks import check_integers
 from bnjax.curvature.hessian_product import flattened
+from bnjax.derivatives.norms import over_largest, tree_norm
 
 
 class RitzValues(NamedTuple):
@@ -36,32 +38,36 @@ def ritz_values(hessian_product: Callable[[Any], Any], start: Any, *, steps: int
     """Return the Ritz values of so many products with a symmetric matrix, fully reorthogonalized.
 
     Where the products with the start span fewer dimensions than there are steps, to a part in 1/√eps, the method ends
-    there: the largest of the values found is repeated with weight 0.
+    there: the largest of the values found is repeated with weight 0. All is NaN where `start` is 0 or its product not
+    finite.
 
     Args:
-        hessian_product: `direction ↦ H direction`, trees like `start`.
-        start: where to begin, not 0, of any length whose square is a number; random for the whole spectrum.
+        hessian_product: `direction ↦ H direction`, trees like `start`; of a unit vector the square of its length needs
+            to be a number of its dtype.
+        start: where to begin, not 0, of any length; random for the whole spectrum.
         steps: products to take; so many vectors of the size of `start` are kept.
 
     Raises:
-        TypeError: a start that is not all floating-point numbers.
+        TypeError: a start that is not all floating-point numbers, or steps that are no integer.
         ValueError: no step, or more steps than `start` has numbers.
     """
     flat, unravel = flattened(start)
+    check_integers(steps=steps)
     if not 1 <= steps <= flat.size:
         raise ValueError(f"steps needs to be between 1 and the {flat.size} numbers of the start, got {steps}")
 
     def flat_product(direction: Array) -> Array:
         return ravel_pytree(hessian_product(unravel(direction)))[0]
 
-    decomposed = decomp.tridiag_sym(steps, reortho="full", custom_vjp=False)(flat_product, flat)
-    return _of_tridiagonal(jnp.asarray(decomposed.J_small), jnp.linalg.norm(decomposed.residual))
+    decomposed = decomp.tridiag_sym(steps, reortho="full", custom_vjp=False)(flat_product, over_largest(flat))
+    return _of_tridiagonal(jnp.asarray(decomposed.J_small), tree_norm(decomposed.residual))
 
 
 def _of_tridiagonal(tridiagonal: Float[Array, "steps steps"], residual: Float[Array, ""]) -> RitzValues:
     """Return the Ritz values of Lanczos' matrix up to where its next direction would be made of rounding."""
     steps, eps = len(tridiagonal), jnp.finfo(tridiagonal.dtype).eps
-    # From where there is no next direction there may be numbers that are none.
+    # From where there is no next direction there may be numbers that are none; at the start that tells that there is
+    # no direction at all.
     diagonal, beside = (
         jnp.where(jnp.isfinite(entries), entries, 0)
         for entries in (jnp.diag(tridiagonal), jnp.append(jnp.diag(tridiagonal, 1), residual))
@@ -78,7 +84,9 @@ def _of_tridiagonal(tridiagonal: Float[Array, "steps steps"], residual: Float[Ar
     rounding = steps * eps * size
     kept = jnp.minimum(places, found - 1)
     weights = jnp.where(places < found, vectors[0] ** 2, 0)
-    return RitzValues(values[kept], weights, left_out[kept] + rounding)
+    ritz = RitzValues(values[kept], weights, left_out[kept] + rounding)
+    begins = jnp.isfinite(tridiagonal[0, 0])
+    return jax.tree.map(lambda numbers: jnp.where(begins, numbers, jnp.nan), ritz)
 
 
 @in_full_precision

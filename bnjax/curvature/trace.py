@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from bnjax.compilation import in_full_precision
+from bnjax.curvature.checks import check_integers
 from bnjax.curvature.hessian_product import flattened
 
 
@@ -42,10 +43,11 @@ def trace(
         samples: of the rest, at least 2.
 
     Raises:
-        TypeError: parameters that are not all floating-point numbers.
+        TypeError: parameters that are not all floating-point numbers, a rank or samples that are no integer.
         ValueError: a rank that is not between 1 and the number of parameters, or fewer than 2 samples.
     """
     flat, unravel = flattened(like)
+    check_integers(rank=rank, samples=samples)
     if not 1 <= rank <= flat.size:
         raise ValueError(f"rank needs to be between 1 and the {flat.size} numbers of the parameters, got {rank}")
     if samples < 2:

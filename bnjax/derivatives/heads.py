@@ -22,7 +22,8 @@ class LogitsHead:
     """The head `outer(logits(row, *context), *further)`, where context and further are the row arguments.
 
     Attributes:
-        logits: `logits(row, *context) -> (k,)`, all of the network after the normalizer.
+        logits: `logits(row, *context) -> (k,)`, all of the network after the normalizer; a scalar, or an array of
+            another shape, if that is what `outer` takes.
         outer: `outer(logits, *further) -> scalar`, the loss of the logits.
         context: how many of the row arguments, from the first on, go to the logits: what else reaches the network
             behind the normalizer, such as a residual connection around it.
@@ -40,11 +41,13 @@ class LogitsHead:
     def of_row(self, *row_arguments: Any) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
         """Return `logits(row)` and `outer(logits)` with the row arguments given."""
         context, further = row_arguments[: self.context], row_arguments[self.context :]
-        return lambda row: self.logits(row, *context), lambda logits: self.outer(logits, *further)
+        return lambda row: _one_array(self.logits(row, *context)), lambda logits: self.outer(logits, *further)
 
 
 def logits_head(logits_function: Callable[..., Array], outer: Callable[..., Array]) -> LogitsHead:
     """Return the head `outer(logits_function(row), *row_arguments)` with its logits shown.
+
+    The logits are one array, (k,) or a scalar as of a binary head; others raise TypeError on use.
 
     Each function may be a `jax.tree_util.Partial`: the arrays in it are then arguments of the compiled function, so
     that new weights do not compile it anew.
@@ -79,6 +82,16 @@ def softmax_cross_entropy(logits: Array, label: Array) -> Float[Array, ""]:
         )
     inside = (label >= 0) & (label < logits.shape[-1])
     return jnp.where(inside, -jax.nn.log_softmax(logits)[label], jnp.nan)
+
+
+def _one_array(logits: Any) -> Any:
+    """Return the logits of one row; TypeError unless they are one array."""
+    if not jax.tree_util.all_leaves([logits]):
+        raise TypeError(
+            f"the logits of one row need to be one array, such as of the shape (k,), got a {type(logits).__name__}; "
+            "ravel and concatenate them"
+        )
+    return logits
 
 
 def as_pytree(function: Callable[..., Array]) -> Callable[..., Array]:

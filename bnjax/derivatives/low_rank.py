@@ -45,14 +45,15 @@ def low_rank_hessian(head: LogitsHead, point: Float[Array, "..."], *row_argument
     """Return the Hessian of `head` at one row, exact where the logits are piecewise linear; k reverse passes.
 
     Args:
-        head: the loss of a row by its k logits.
+        head: the loss of a row by its k logits, an array of any shape.
         point: the row.
         row_arguments: what else `head` takes for this row, such as its label.
     """
     logits_of, outer = head.of_row(*row_arguments)
     logits, pull_back = jax.vjp(logits_of, point)
-    (jacobian,) = jax.vmap(pull_back)(jnp.eye(logits.size, dtype=logits.dtype))
-    return LowRankHessian(jacobian, jax.hessian(outer)(logits))
+    k = logits.size
+    (jacobian,) = jax.vmap(pull_back)(jnp.eye(k, dtype=logits.dtype).reshape(k, *logits.shape))
+    return LowRankHessian(jacobian, jax.hessian(outer)(logits).reshape(k, k))
 
 
 def mean_product(hessians: LowRankHessian, vector: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.derivatives.norms import norms
+
 Standardization = Callable[[Array], Array]
 GradientFields = Callable[[Array], Array]
 
@@ -73,11 +75,10 @@ def output_hessian_norms(
 
 
 def _column_norms(product: Callable[[Array], Array], size: int, dtype: jnp.dtype, chunk: int) -> Array:
-    def squared_norms(column: Array) -> Array:
-        image = product(jnp.zeros(size, dtype).at[column].set(1.0))
-        return jnp.sum(jnp.square(image), axis=tuple(range(1, image.ndim)))
+    def of_column(column: Array) -> Array:
+        return norms(product(jnp.zeros(size, dtype).at[column].set(1.0)))
 
-    return jnp.sqrt(jnp.sum(jax.lax.map(squared_norms, jnp.arange(size), batch_size=chunk), axis=0))
+    return norms(jax.lax.map(of_column, jnp.arange(size), batch_size=chunk).T)
 
 
 @dataclass(frozen=True, repr=False)

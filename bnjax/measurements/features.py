@@ -45,6 +45,10 @@ def neighbour_accuracy(features: Features, labels: Int[np.ndarray, " n"], *, nei
 
     Of labels that are equally frequent the smallest counts.
 
+    Raises:
+        ValueError: `neighbours` not between 1 and the number of other rows; features that are not finite, or not a
+            matrix (scikit-learn's).
+
     Example:
         >>> features = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]])
         >>> neighbour_accuracy(features, np.array([0, 0, 0, 1, 1, 1]), neighbours=2)
@@ -52,6 +56,8 @@ def neighbour_accuracy(features: Features, labels: Int[np.ndarray, " n"], *, nei
     """
     from sklearn.neighbors import NearestNeighbors
 
+    if not 1 <= neighbours < len(features):
+        raise ValueError(f"neighbours needs to be between 1 and the {len(features) - 1} other rows, got {neighbours}")
     nearest = NearestNeighbors(n_neighbors=neighbours).fit(features).kneighbors(return_distance=False)
     votes = np.sum(labels[nearest][..., None] == np.unique(labels), axis=1)
     return float(np.mean(np.unique(labels)[np.argmax(votes, axis=1)] == labels))
@@ -67,12 +73,18 @@ def t_sne(features: Features, *, seed: int, perplexity: float = 30.0) -> Float[n
         features: the rows to place.
         seed: the seed of what is random.
         perplexity: about how many rows count as a row's neighbours; fewer than there are rows.
+
+    Raises:
+        ValueError: `perplexity` not above 0 or not below the number of rows, if these differ; features that are not
+            finite, or not a matrix (scikit-learn's).
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     if not np.any(np.ptp(features, axis=0)):
         return np.zeros((len(features), 2))
+    if not 0 < perplexity < len(features):
+        raise ValueError(f"perplexity needs to be above 0 and below the {len(features)} rows, got {perplexity}")
     # Its sums depend on the number of threads, which on shared cores moreover wait for one another most of the time.
     with threadpool_limits(1):
         return TSNE(perplexity=perplexity, random_state=seed).fit_transform(features).astype(float)

@@ -1,6 +1,7 @@
 """Along its gradient a quadratic loss has closed forms, and any loss the values that single evaluations have."""
 
 from functools import partial
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -60,3 +61,49 @@ def test_the_smoothness_at_small_steps_is_at_least_the_curvature():
     smoothness, curvature, gradient, hessian = jax.device_get(measured(np.asarray([0.3, -0.2, 0.9, 0.4])))
     assert np.abs(smoothness / (np.linalg.norm(hessian @ gradient) / np.linalg.norm(gradient)) - 1) < 1e-4
     assert smoothness >= np.abs(curvature)
+
+
+def power(exponent, scale, params):
+    return jnp.float32(scale) * jnp.sum(params**exponent)
+
+
+ONES = np.ones(3, np.float32)
+
+
+# Of s Σ θᵖ at θ = 1 the gradient is s p and the Hessian s p (p - 1).
+@pytest.mark.parametrize(("exponent", "scale"), [(2, 1e-18), (2, 1e-30), (3, 1e18), (3, 1e20), (3, 3e36)])
+def test_a_very_small_or_large_loss_has_its_closed_forms_in_single_precision(exponent, scale):
+    @jax.jit
+    def measured(params):
+        loss = partial(power, exponent, scale)
+        return along_gradient(loss, params, [0.1 / scale]), curvature_along_gradient(loss, params)
+
+    along, curvature = measured(ONES)
+    moved = 1 - 0.1 * exponent
+    smoothness = (1 - moved ** (exponent - 1)) / 0.1
+    assert_close(along.gradient_norm / scale, exponent * 3**0.5, order=1)
+    assert_close(along.smoothness / scale, [smoothness], order=2)
+    assert_close(curvature / scale, exponent * (exponent - 1), order=2)
+
+
+def test_a_step_that_moves_nothing_has_no_smoothness():
+    assert np.isnan(along_gradient(partial(power, 2, 1e-18), ONES, [0.1]).smoothness).all()
+    assert np.isnan(along_gradient(partial(power, 2, 0.0), ONES, [0.1]).smoothness).all()
+
+
+def test_step_sizes_may_be_a_list_and_do_not_change_the_precision_of_the_parameters():
+    found = along_gradient(partial(power, 2, 1.0), ONES, [0.1, 0.25])
+    assert found.losses.dtype == jnp.float32
+    assert_close(found.losses, 3 * np.asarray([0.8, 0.5]) ** 2)
+
+
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_step_sizes_and_counts_that_cannot_be_are_refused():
+    loss, broken = partial(power, 2, 1.0), cast("Any", 2.0)
+    for step_sizes, shape in ((np.ones(()), r"\(\)"), ([], r"\(0,\)"), (np.ones((1, 1)), r"\(1, 1\)")):
+        with pytest.raises(ValueError, match=f"one axis of one or more numbers, got shape {shape}"):
+            along_gradient(loss, ONES, step_sizes)
+    with pytest.raises(TypeError, match=r"at_once needs to be an integer, got 2\.0"):
+        along_gradient(loss, ONES, [0.1], at_once=broken)
+    with pytest.raises(ValueError, match="at_once needs to be at least 1, got 0"):
+        along_gradient(loss, ONES, [0.1], at_once=0)

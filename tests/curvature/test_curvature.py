@@ -1,7 +1,7 @@
 """Products, eigenvalues and trace of training losses are those of the dense Hessian, statistics live or running."""
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -117,6 +117,23 @@ def test_within_its_error_bound_of_every_value_lies_an_eigenvalue(matrix):
     distance = np.min(np.abs(values[:, None] - eigenvalues), axis=1)
     assert np.all(distance <= error_bounds + 1e-12)
     assert np.max(error_bounds) > 1e-6, "six steps are too few for all"
+
+
+@pytest.mark.parametrize("size", [2e-38, 1e-23, 1e23, 3e38])
+def test_the_length_of_the_start_does_not_matter(size):
+    found = jax.jit(partial(ritz_values, partial(jnp.multiply, 3), steps=1))(np.full(4, size, np.float32))
+    assert_close(found.values, [3.0])
+    assert found.error_bounds[0] < 1e-5
+
+
+@pytest.mark.parametrize("start", [0.0, np.inf, np.nan])
+def test_without_a_start_there_are_no_ritz_values(start):
+    found = jax.jit(partial(ritz_values, partial(jnp.multiply, 3), steps=2))(np.full(4, start))
+    assert all(np.isnan(numbers).all() for numbers in found)
+
+
+def test_of_products_that_are_no_numbers_there_are_no_ritz_values():
+    assert all(np.isnan(numbers).all() for numbers in ritz_values(lambda z: z * np.nan, np.ones(4), steps=2))
 
 
 @jax.jit
@@ -242,6 +259,19 @@ def test_steps_ranks_and_samples_that_cannot_be_are_refused():
         trace(product, np.ones(3), jax.random.key(0), rank=4)
     with pytest.raises(ValueError, match="samples needs to be at least 2"):
         trace(product, np.ones(3), jax.random.key(0), rank=1, samples=1)
+
+
+@pytest.mark.usefixtures("signatures_are_not_checked")
+def test_counts_that_are_no_integers_are_refused_and_those_of_numpy_taken():
+    product, key = partial(jnp.matmul, np.eye(3)), jax.random.key(0)
+    two, half, one = cast("tuple[Any, ...]", (2.0, 2.5, np.int64(1)))
+    with pytest.raises(TypeError, match=r"steps needs to be an integer, got 2\.0"):
+        ritz_values(product, np.ones(3), steps=two)
+    with pytest.raises(TypeError, match=r"rank needs to be an integer, got 2\.5"):
+        trace(product, np.ones(3), key, rank=half)
+    with pytest.raises(TypeError, match="samples needs to be an integer, got True"):
+        trace(product, np.ones(3), key, rank=2, samples=True)
+    assert ritz_values(product, np.ones(3), steps=one).values.shape == (1,)
 
 
 def test_a_batch_loss_of_other_than_one_number_a_row_is_refused():

@@ -1,12 +1,16 @@
 """The factors of a Hessian behind piecewise-linear logits give what the dense Hessian gives."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import bnjax
 from bnjax import cross_entropy_head, logits_head
 from bnjax.derivatives import LowRankHessian, is_piecewise_linear, low_rank_hessian
+from bnjax.normalizers import batch_norm
 from tests.comparison import assert_close
 
 DRAWN = np.random.default_rng(1)
@@ -72,6 +76,32 @@ def test_everything_the_factors_offer_is_that_of_the_dense_hessian(name, outer):
 
     for actual, expected in zip(*both(row, vector), strict=True):
         assert_close(actual, expected, order=2, scale=1 + float(np.abs(expected).max()))
+
+
+def binary(row):
+    return (jax.nn.relu(row @ MANY[:5]) @ FEW)[0]
+
+
+def binary_cross_entropy(logit, target):
+    return jnp.logaddexp(0, logit) - target * logit
+
+
+def square(row):
+    return jax.nn.relu(row @ MANY[:5, :4]).reshape(2, 2)
+
+
+def determinant(logits, target):
+    return target * (logits[0, 0] * logits[1, 1] - logits[0, 1] * logits[1, 0])
+
+
+@pytest.mark.parametrize(("logits", "outer"), [(binary, binary_cross_entropy), (square, determinant)])
+@pytest.mark.parametrize("call", [partial(bnjax.blocking, hessian_norms=True), bnjax.spectrum])
+def test_a_scalar_or_a_matrix_of_logits_is_as_good_as_a_vector(call, logits, outer):
+    x, targets = (np.random.default_rng(2).normal(size=shape) for shape in ((4, 5), 4))
+    found = call(logits_head(logits, outer), batch_norm(), x, targets, expansion_point=0.1)
+    wanted = call(lambda row, target: outer(logits(row), target), batch_norm(), x, targets, expansion_point=0.1)
+    for of_found, of_wanted in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
+        np.testing.assert_allclose(of_found, of_wanted, rtol=1e-9, atol=1e-11)
 
 
 def test_the_hessian_of_softmax_is_diag_p_minus_p_p_and_holds_no_label():

@@ -55,11 +55,12 @@ def two_fields(y):
     return jnp.stack([WEIGHTS * y**2 / 2, jnp.broadcast_to(jnp.sum(y, axis=1, keepdims=True), y.shape)])
 
 
-def test_hessian_norms_at_the_output_have_their_closed_form():
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_hessian_norms_at_the_output_have_their_closed_form_at_any_size_of_the_loss(size):
     y = np.arange(6.0).reshape(3, 2)
     expected = [np.linalg.norm(WEIGHTS * y), (3 * 2.0**2) ** 0.5]
-    norms = compiled_fast(partial(output_hessian_norms, two_fields, chunk=1))(y)
-    assert_close(norms, expected, order=2)
+    norms = compiled_fast(partial(output_hessian_norms, lambda y: size * two_fields(y), chunk=1))(y)
+    assert_close(np.asarray(norms) / size, expected, order=2)
 
 
 def test_hessian_norms_at_the_input_are_those_of_the_dense_hessians():

@@ -36,6 +36,25 @@ def test_features_that_are_all_the_same_are_put_at_one_place():
     assert not t_sne(np.ones((60, 5)), seed=0).any()
 
 
+@pytest.mark.parametrize("neighbours", [0, 60])
+def test_neighbours_that_are_not_there_are_refused(neighbours):
+    with pytest.raises(ValueError, match=f"between 1 and the 59 other rows, got {neighbours}"):
+        neighbour_accuracy(CLUSTERS, LABELS, neighbours=neighbours)
+
+
+@pytest.mark.parametrize("perplexity", [0.0, 60.0, np.nan])
+def test_a_perplexity_of_all_rows_or_none_is_refused(perplexity):
+    with pytest.raises(ValueError, match=f"above 0 and below the 60 rows, got {perplexity}"):
+        t_sne(CLUSTERS, seed=0, perplexity=perplexity)
+
+
+def test_features_that_are_not_finite_are_refused():
+    features = np.where(CLUSTERS > 20, np.nan, CLUSTERS)
+    for call in (lambda: neighbour_accuracy(features, LABELS), lambda: t_sne(features, seed=0)):
+        with pytest.raises(ValueError, match="NaN"):
+            call()
+
+
 class Convolutional(nn.Module):
     """A network that ends in so many convolutions."""
 
