@@ -15,6 +15,8 @@ from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
+from bnjax.integers import check_integers, is_integer
+
 # The name of the axis of a mesh.
 ROWS = "rows"
 
@@ -27,7 +29,7 @@ def row_mesh(count: int | None = None) -> Mesh:
         ValueError: a count that there are not.
     """
     devices = jax.devices()
-    if count is not None and (not isinstance(count, int | np.integer) or isinstance(count, bool)):
+    if count is not None and not is_integer(count):
         raise TypeError(f"the number of devices needs to be an integer, or None for all, got {count!r}")
     if count is not None and not 1 <= count <= len(devices):
         raise ValueError(
@@ -53,8 +55,7 @@ def over_rows(tree: Any, mesh: Mesh | None, *, axis: int = 0) -> Any:
         TypeError: a mesh of other axes; an axis that is no integer.
         ValueError: rows that do not divide evenly, a negative axis, arrays without that axis.
     """
-    if not isinstance(axis, int | np.integer) or isinstance(axis, bool):
-        raise TypeError(f"axis needs to be an integer, got {axis!r}")
+    check_integers(axis=axis)
     if axis < 0:
         raise ValueError(f"axis needs to be counted from the first, from 0 on, got {axis}")
     if mesh is not None:

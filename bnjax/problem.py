@@ -14,7 +14,8 @@ from jaxtyping import Array, ArrayLike, Float
 from bnjax.derivatives.heads import LogitsHead, as_pytree
 from bnjax.derivatives.terms import RowHeads
 from bnjax.devices import automatic
-from bnjax.normalizers.checks import first_true, is_concrete, is_integer
+from bnjax.integers import is_integer
+from bnjax.normalizers.checks import first_true, is_concrete
 from bnjax.normalizers.moments import statistics_dtype
 from bnjax.normalizers.normalizer import Normalizer, Params, Standardized, Stats
 from bnjax.row_arguments import check_row_arguments

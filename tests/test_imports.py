@@ -14,13 +14,13 @@ PACKAGE = Path(__file__).parents[1] / "bnjax"
 EXPERIMENTS = PACKAGE.with_name("experiments")
 # For each room those of the same package that it may import.
 OF_LIBRARY = {
-    "normalizers": {"normalizers"},
-    "derivatives": {"derivatives", "normalizers"},
+    "normalizers": {"normalizers", "integers"},
+    "derivatives": {"derivatives", "normalizers", "integers"},
     "models": {"models", "boxes", "normalizers", "row_arguments"},
-    "data": {"data", "boxes"},
-    "training": {"training", "compilation", "data", "devices", "normalizers", "reporting"},
+    "data": {"data", "boxes", "integers"},
+    "training": {"training", "compilation", "data", "devices", "reporting", "integers"},
     "measurements": {"measurements", "compilation", "devices", "models", "normalizers"},
-    "curvature": {"curvature", "compilation", "derivatives", "training", "normalizers"},
+    "curvature": {"curvature", "compilation", "derivatives", "training", "normalizers", "integers"},
     "reporting": {"reporting"},
 }
 OF_EXPERIMENTS = {"common": {"common"}, "claims": {"claims", "common"}, "own": {"own", "common"}}

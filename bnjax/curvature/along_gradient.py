@@ -9,9 +9,9 @@ import optax
 from jaxtyping import Array, ArrayLike, Float
 
 from bnjax.compilation import in_full_precision
-from bnjax.curvature.checks import check_integers
 from bnjax.curvature.hessian_product import ScalarLoss
 from bnjax.derivatives.norms import over_largest, tree_norm
+from bnjax.integers import check_integers
 
 
 class AlongGradient(NamedTuple):

@@ -12,9 +12,9 @@ from jaxtyping import Array, ArrayLike, Float
 from matfree import decomp
 
 from bnjax.compilation import in_full_precision
-from bnjax.curvature.checks import check_integers
 from bnjax.curvature.hessian_product import flattened
 from bnjax.derivatives.norms import over_largest, tree_norm
+from bnjax.integers import check_integers
 
 
 class RitzValues(NamedTuple):

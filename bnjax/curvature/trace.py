@@ -9,8 +9,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from bnjax.compilation import in_full_precision
-from bnjax.curvature.checks import check_integers
 from bnjax.curvature.hessian_product import flattened
+from bnjax.integers import check_integers
 
 
 class TraceEstimate(NamedTuple):

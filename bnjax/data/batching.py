@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from bnjax.integers import check_integers
+
 
 class Batches(NamedTuple):
     """The batches of one epoch.
@@ -31,6 +33,7 @@ def random_batches(
             the first rows of the epoch.
 
     Raises:
+        TypeError: a batch size that is no integer.
         ValueError: fewer rows than a batch holds and `remainder="drop"`, no labels, or an option that there is not.
     """
     if not len(labels):
@@ -59,6 +62,7 @@ def single_class_batches(
 
 
 def _whole_batches(order: np.ndarray, batch_size: int, remainder: str, what: str) -> np.ndarray:
+    check_integers(batch_size=batch_size)
     if batch_size < 1:
         raise ValueError(f"batch_size needs to be >= 1, got {batch_size}")
     if remainder not in ("drop", "wrap"):

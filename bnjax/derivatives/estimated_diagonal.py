@@ -13,7 +13,7 @@ from matfree import stochtrace
 
 from bnjax.derivatives.chunks import map_chunks
 from bnjax.derivatives.expansion import ColumnHessian
-from bnjax.normalizers.checks import is_integer
+from bnjax.integers import is_integer
 
 # A spread of leave-one-out estimates, each itself made of pairs.
 FEWEST_PROBES = 3

@@ -17,11 +17,6 @@ def is_concrete(x: Array) -> bool:
     return not isinstance(x, Tracer)
 
 
-def is_integer(value: Any) -> bool:
-    """Return whether a value is an integer, Python's or NumPy's; True and False are none."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
 def check_numbers(options: Mapping[str, Any], name: str) -> None:
     """Raise unless a normalizer's options are numbers, and new running statistics lie between the old and the batch's.
 

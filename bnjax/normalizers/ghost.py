@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from bnjax.integers import is_integer
 from bnjax.normalizers.batch import check_batch, flat_stats, initial_stats, running_moments, updated_stats
-from bnjax.normalizers.checks import is_integer
 from bnjax.normalizers.moments import Moments, batch_axes, moments
 from bnjax.normalizers.normalizer import (
     Mode,

@@ -5,7 +5,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from bnjax.normalizers.checks import check_group_size, is_integer
+from bnjax.integers import is_integer
+from bnjax.normalizers.checks import check_group_size
 from bnjax.normalizers.moments import moments
 from bnjax.normalizers.normalizer import (
     Normalizer,

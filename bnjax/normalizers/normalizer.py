@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from bnjax.integers import is_integer
 from bnjax.normalizers.checks import (
     check_features,
     check_numbers,
@@ -20,7 +21,6 @@ from bnjax.normalizers.checks import (
     check_varies,
     first_true,
     is_concrete,
-    is_integer,
 )
 from bnjax.normalizers.moments import Moments, statistics_dtype
 

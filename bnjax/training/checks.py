@@ -15,7 +15,7 @@ import optax
 
 from bnjax.compilation import jit_once
 from bnjax.data import Batches, LabelledImages
-from bnjax.normalizers.checks import is_integer
+from bnjax.integers import check_integers
 from bnjax.reporting.files import write_text
 from bnjax.training.state import TrainState, digest, initial_state
 from bnjax.training.step import Recipe
@@ -34,9 +34,8 @@ def check_run(
             different shape, images that are not finite floats, labels that are no classes of the data or, of more than
             one number a row, not finite, and numbers out of range.
     """
+    check_integers(batch_size=batch_size, epochs=epochs, seed=seed)
     for name, value, least in (("batch_size", batch_size, 1), ("epochs", epochs, 1), ("seed", seed, 0)):
-        if not is_integer(value):
-            raise TypeError(f"{name} needs to be an integer, got {value!r}")
         if value < least:
             raise ValueError(f"{name} needs to be at least {least}, got {value}")
     if getattr(recipe.score, "__name__", "loss") == "loss":
