@@ -19,11 +19,6 @@ from bnjax.compilation import compile_sooner
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0":
     compile_sooner()
 
-# XLA starts a thread for every core that it sees; those of several processes wait for one another, a sixth of the time.
-if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(cores)]})
-
 jax.config.update("jax_enable_x64", True)
 # JAX, imported already, does not look at the variable again.
 jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0")
