@@ -1,13 +1,13 @@
 """How does a normalizer stand in a Flax model? One linen module wraps any of them."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from flax import linen as nn
 from jaxtyping import Array
 
 from bnjax.models.statistics import declare_statistics, update_statistics
 from bnjax.normalizers.normalizer import Mode, Normalizer
+
+# The collection that takes what `Affine.slope` is in a call, where it is mutable; no call reads it.
+SLOPES = "slopes"
 
 
 class Normalization(nn.Module):
@@ -32,12 +32,8 @@ class Normalization(nn.Module):
             declare_statistics(self, initial_stats)
         params, stats = (self.variables.get(collection, {}) for collection in ("params", "batch_stats"))
         key = self.make_rng("noise") if self.has_rng("noise") or self.has_rng("params") else None
-        y, updated = self.normalize(params, stats, x, mode=mode, key=key)
+        y, updated = self.norm.apply(params, stats, x, mode=mode, key=key)
         update_statistics(self, updated)
+        if self.is_mutable_collection(SLOPES) and not self.is_initializing():
+            self.put_variable(SLOPES, "slope", self.norm.affine(params, x, mode=mode, key=key).slope)
         return y
-
-    def normalize(
-        self, params: Mapping[str, Any], stats: Mapping[str, Any], x: Array, *, mode: Mode, key: Array | None
-    ) -> tuple[Array, Mapping[str, Any]]:
-        """Return what `norm.apply` does; a method of its own, so that a pass can see with which key."""
-        return self.norm.apply(params, stats, x, mode=mode, key=key)

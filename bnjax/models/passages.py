@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core.scope import union_filters
 from jax.extend.core import get_opaque_trace_state
 from jaxtyping import Array, Float
 
 from bnjax.models.interception import apply_around
-from bnjax.models.normalizer import Normalization
+from bnjax.models.normalizer import SLOPES, Normalization
 from bnjax.models.recognition import NORMALIZATIONS, normalizer_of
 
 
@@ -75,6 +76,7 @@ def differentiate(
     state = {name: collection for name, collection in variables.items() if name != "params"}
     params = variables.get("params", {})
     axes: dict[str, int] = {}
+    changing = {"rngs": rngs, **options, "mutable": union_filters(options.get("mutable", "batch_stats"), SLOPES)}
 
     def passed(params: Any, shifts: dict[str, Array]) -> tuple[Array, tuple]:
         outside = get_opaque_trace_state(convention="flax")
@@ -93,20 +95,11 @@ def differentiate(
             normalizer = normalizer_of(module, value)
             axes[name] = normalizer.feature_axis if normalizer else -1
             entering[name], leaving[name] = value, call(value)
-            if not isinstance(module, Normalization):
-                slopes[name] = _slope(module, place, value.ndim, axes[name])
+            slopes[name] = _slope(module, place, value.ndim, axes[name])
             return leaving[name] + shifts[name] if shifts else leaving[name]
 
-        def note_slope(call: Callable[..., Any], args: tuple, kwargs: dict[str, Any], context: Any) -> Any:
-            module = context.module
-            if isinstance(module, Normalization) and context.method_name == "normalize":
-                params, _, x = args
-                slopes["/".join(module.path)] = module.norm.affine(params, x, **kwargs).slope
-            return call(*args, **kwargs)
-
-        all_options = {"mutable": ["batch_stats"], "rngs": rngs, **options}
-        with nn.intercept_methods(note_slope):
-            outputs, updated = apply_around(note, model, {**state, "params": params}, *arguments, **all_options)
+        outputs, updated = apply_around(note, model, {**state, "params": params}, *arguments, **changing)
+        updated = {name: collection for name, collection in updated.items() if name != SLOPES}
         return loss(outputs), (entering, leaving, slopes, updated)
 
     shapes = jax.eval_shape(passed, params, {})[1][1]
@@ -133,8 +126,10 @@ def passages(
 
 
 def _slope(module: nn.Module, place: str, dimensions: int, feature_axis: int) -> Array:
-    """Return the slope of one of flax's normalizers, by which its scale stands."""
-    scale = nn.unbox(module.variables.get("params", {})).get("scale", 1.0)
+    variables: Mapping[str, Any] = nn.unbox(module.variables)
+    if isinstance(module, Normalization):
+        return variables[SLOPES]["slope"]
+    scale = variables.get("params", {}).get("scale", 1.0)
     if jnp.ndim(scale) > 1:
         raise ValueError(
             f"{place} needs one axis of features, for batch normalization removes something of each, got "
