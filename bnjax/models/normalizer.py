@@ -15,6 +15,7 @@ class Normalization(nn.Module):
 
     Its parameters are in the collection `params`, its statistics in `batch_stats` (make that mutable in batch mode),
     the key of a noisy one comes from the stream `noise` (or, as flax has it, from `params` where there is no other).
+    What the affine phase multiplied by is put in `slopes`, where that is mutable, too.
 
     Attributes:
         norm: the normalizer, such as `batch_norm()`.
