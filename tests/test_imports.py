@@ -19,7 +19,7 @@ OF_LIBRARY = {
     "models": {"models", "boxes", "normalizers", "row_arguments"},
     "data": {"data", "boxes", "integers"},
     "training": {"training", "compilation", "data", "devices", "reporting", "integers"},
-    "measurements": {"measurements", "compilation", "devices", "models", "normalizers"},
+    "measurements": {"measurements", "compilation", "derivatives", "devices", "models", "normalizers"},
     "curvature": {"curvature", "compilation", "derivatives", "training", "normalizers", "integers"},
     "reporting": {"reporting"},
 }

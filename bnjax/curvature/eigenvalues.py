@@ -59,7 +59,9 @@ def ritz_values(hessian_product: Callable[[Any], Any], start: Any, *, steps: int
     def flat_product(direction: Array) -> Array:
         return ravel_pytree(hessian_product(unravel(direction)))[0]
 
-    decomposed = decomp.tridiag_sym(steps, reortho="full", custom_vjp=False)(flat_product, over_largest(flat))
+    # XLA would make one division of two, by the size and by the length, whose product may overflow.
+    scaled = jax.lax.optimization_barrier(over_largest(flat))
+    decomposed = decomp.tridiag_sym(steps, reortho="full", custom_vjp=False)(flat_product, scaled)
     return _of_tridiagonal(jnp.asarray(decomposed.J_small), tree_norm(decomposed.residual))
 
 

@@ -33,8 +33,7 @@ def over_largest(tree: Any) -> Any:
     Each leaf keeps its dtype. A tree of zeros, which has no direction, comes out as NaN.
     """
     size = reduce(jnp.maximum, map(_size, jax.tree.leaves(tree)))
-    # XLA makes one division of two, `x / (size · length)`, and that product may overflow.
-    return jax.lax.optimization_barrier(jax.tree.map(lambda leaf: (leaf / size).astype(leaf.dtype), tree))
+    return jax.tree.map(lambda leaf: (leaf / size).astype(leaf.dtype), tree)
 
 
 def _size(array: Array, **options: Any) -> Array:

@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax import nnx
 from jaxtyping import Array, Float
 
+from bnjax.derivatives.norms import over_largest
 from bnjax.devices import with_automatic_axes
 from bnjax.models import Passage, differentiate
 from bnjax.models.given import as_linen, explained
@@ -105,9 +106,9 @@ def blocked_share(
     (`updated`) are those of a training step.
 
     G is the gradient with respect to the standardized output ŷ: `γ G_y` behind an affine phase, `s γ G_y` if noise
-    multiplies it by s. Feature by feature,
-    over m rows and positions, the mean's subtraction removes `(Σ G)² / m` of ‖G‖², and the division by the deviation
-    `(Σ ŷG)² / Σ ŷ²` at ε = 0. That is what β and γ get, `∂L/∂β = Σ G_y` and `∂L/∂γ = Σ ŷG_y` (T7 of docs/theory.md).
+    multiplies it by s. Feature by feature, over m rows and positions, the mean's subtraction removes `(Σ G)² / m` of
+    ‖G‖², and the division by the deviation `(Σ ŷG)² / Σ ŷ²` at ε = 0. That is what β and γ get, `∂L/∂β = Σ G_y` and
+    `∂L/∂γ = Σ ŷG_y` (T7 of docs/theory.md).
     A layer with ε > 0 removes `1 - (ε / (σ² + ε))²` of the part along ŷ: all but 1e-10 of it at ε = 1e-5 and σ = 1, far
     less of a feature whose variance is near ε. At another normalizer, or none (`identity`), the shares are those that
     batch normalization in its place would remove, with ε = 0.
@@ -176,12 +177,10 @@ def blocked_share(
 def _share(passage: Passage) -> BlockedShare:
     axes = batch_axes(passage.features, passage.feature_axis)
     features, gradient = (value.astype(statistics_dtype(value.dtype)) for value in (passage.features, passage.gradient))
-    gradient = passage.slope * gradient
-    largest = jnp.max(jnp.abs(gradient))
-    gradient = gradient / jnp.where(largest > 0, largest, 1)  # Its square would vanish where it is small.
+    gradient = over_largest(passage.slope * gradient)
     standardized = divide_by_deviation(features, moments(features, axes), EPSILON).values
     squares = jnp.sum(standardized**2, axes)
     mean = jnp.sum(jnp.sum(gradient, axes) ** 2) * gradient.shape[passage.feature_axis] / gradient.size
     along = jnp.sum(jnp.sum(standardized * gradient, axes) ** 2 / jnp.where(squares > 0, squares, 1))
-    whole = jnp.where(largest > 0, jnp.sum(gradient**2), jnp.nan)
+    whole = jnp.sum(gradient**2)
     return BlockedShare(mean / whole, along / whole)

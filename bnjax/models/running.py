@@ -70,9 +70,11 @@ def check_batch_statistics(
 def _reads_the_batch_alone(normalizer: Normalizer, x: Array) -> bool:
     """Return whether running statistics are kept that batch mode ignores; batch renormalization reads them."""
     stats = normalizer.init(x)[1]
+    if not stats:
+        return False
 
     def values(stats: Stats) -> Array:
         return normalizer.standardize(stats, x, mode="batch", key=jax.random.key(0))[0].values
 
     (reached,) = dependence(values, stats)
-    return bool(stats) and not any(reached)
+    return not any(reached)

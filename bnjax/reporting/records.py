@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bnjax.reporting.files import replacing
+from bnjax.reporting.files import replacing, require_folder
 from bnjax.reporting.shape import require_shape
 
 RESULT_FILE = "result.json"
@@ -169,9 +169,8 @@ def default_directory(experiment: str, config: Mapping[str, Any]) -> Path:
 
 
 def require_free(directory: Path) -> None:
-    """Raise FileExistsError if the directory holds a result, NotADirectoryError if it is a file."""
-    if directory.exists() and not directory.is_dir():
-        raise NotADirectoryError(f"{directory} is a file; give a folder that is new or holds no result")
+    """Raise FileExistsError if the directory holds a result, NotADirectoryError if it is or lies below a file."""
+    require_folder(directory)
     if (directory / RESULT_FILE).exists():
         raise FileExistsError(
             f"{directory} already holds the {RESULT_FILE} of a finished run, which is not overwritten; "

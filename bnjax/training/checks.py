@@ -69,15 +69,6 @@ def _check_data(part: str, data: LabelledImages, classes: int) -> None:
         )
 
 
-def check_directory(directory: Path) -> None:
-    """Raise NotADirectoryError if a run's folder, or one that it is to lie in, is a file."""
-    file = next((path for path in (directory, *directory.parents) if path.is_file()), None)
-    if file:
-        raise NotADirectoryError(
-            f"directory needs to be a folder, made if it is missing, but {file} is a file; give another path"
-        )
-
-
 def check_start(recipe: Recipe, start: Any) -> None:
     """Raise TypeError unless a run's first state is one, and ValueError unless it is of the recipe's optimizer."""
     if not isinstance(start, TrainState):

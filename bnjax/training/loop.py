@@ -13,12 +13,12 @@ from jaxtyping import Shaped
 
 from bnjax.data import Batches, LabelledImages
 from bnjax.devices import check_rows_divide, replicated
+from bnjax.reporting.files import require_folder
 from bnjax.reporting.locks import alone_in
 from bnjax.reporting.records import write_csv
 from bnjax.training.checkpoint import Checkpoints, History
 from bnjax.training.checks import (
     check_batches,
-    check_directory,
     check_run,
     check_start,
     identity_of,
@@ -109,7 +109,7 @@ def train(
         check_start(recipe, start)
     directory = Path(directory) if directory else None
     if directory:
-        check_directory(directory)
+        require_folder(directory)
     with alone_in(directory) if directory else nullcontext():
         identity = None
         if directory:

@@ -103,10 +103,11 @@ def test_another_runs_result_is_not_overwritten(tmp_path: Path):
     assert read_record(tmp_path).results == {"value": 1}
 
 
-def test_a_file_is_no_output_folder(tmp_path: Path):
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_file_is_no_output_folder_and_holds_none(tmp_path: Path, below):
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="is a file"):
-        require_free(tmp_path / "file")
+    with pytest.raises(NotADirectoryError, match=r"needs to be a folder, .*file is a file; give another path"):
+        require_free(tmp_path / "file" / below)
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
